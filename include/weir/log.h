@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weir/log.h - where weir's log lines go
+ *
+ * weir logs transitions (grew, closed, level changed, device lost), never single calls. Lines go to
+ * standard error until a function is set. WEIR_LOG=warn,pool:debug chooses levels per component.
+ */
+#ifndef WEIR_LOG_H
+#define WEIR_LOG_H
+
+#include <weir/base.h>
+
+WEIR_BEGIN_DECLS
+
+enum weir_log_level {
+    WEIR_LOG_OFF = 0,
+    WEIR_LOG_ERROR,
+    WEIR_LOG_WARN,
+    WEIR_LOG_INFO,
+    WEIR_LOG_DEBUG
+};
+
+typedef void weir_log_fn(void *ctx, uint32_t level, const char *component, const char *message);
+
+/*
+ * weir_log_set - send log lines to fn, or back to standard error with NULL
+ *
+ * fn may be called from any thread, also weir's own, while no lock of weir is held.
+ * Thread: any, but not while other threads may be logging through the old ctx.
+ */
+WEIR_API void weir_log_set(weir_log_fn *fn, void *ctx);
+
+WEIR_END_DECLS
+
+#endif

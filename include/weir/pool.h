@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weir/pool.h - pools of equal buffers, and leases on them
+ *
+ * A lease is a pointer to a buffer: yours from acquire to release. Release never blocks, and never
+ * lets the memory go to a new owner while the device may still touch it: copies issued through weir
+ * and weir_buffer_guard() mark the buffer, and a marked buffer waits in RETIRING until that work is done.
+ *
+ * Law, at rest:  buffers = leased + free + retiring + quarantined.
+ *
+ * What excludes what: weir_pool_destroy() must not run beside another call given the same pool,
+ * except calls waiting inside weir and releases. All other calls run beside each other.
+ */
+#ifndef WEIR_POOL_H
+#define WEIR_POOL_H
+
+#include <weir/base.h>
+
+WEIR_BEGIN_DECLS
+
+/* Where a buffer's bytes are. */
+enum weir_memory {
+    WEIR_MEMORY_PINNED = 1, /* page-locked host memory that the device can address (UVA) */
+    WEIR_MEMORY_DEVICE = 2,
+    WEIR_MEMORY_PAGEABLE = 3
+};
+
+/* Which free buffer an acquire takes. */
+enum weir_strategy {
+    WEIR_STRATEGY_MOST_RECENT = 1, /* default: the one released last on this CPU; warm memory */
+    WEIR_STRATEGY_ROUND_ROBIN,     /* each in turn */
+    WEIR_STRATEGY_LEAST_RECENT,    /* the one released longest ago */
+    WEIR_STRATEGY_PRIORITY         /* as MOST_RECENT, with headroom that only HIGH may take */
+};
+
+/* Order among waiters: a higher class is served first, within a class the oldest. */
+enum weir_priority { WEIR_PRIORITY_LOW = 1, WEIR_PRIORITY_NORMAL, WEIR_PRIORITY_HIGH };
+
+enum weir_pool_flags {
+    WEIR_POOL_SCRUB = 1,          /* zero a buffer's bytes before it becomes free again */
+    WEIR_POOL_PAGEABLE_OK = 2,    /* prefer pinned, accept pageable where pinning fails; see weir_pool_stats.memory */
+    WEIR_POOL_IGNORE_GUARDS = 4   /* UNSAFE, for tests of the caller's own checks: release ignores guards */
+};
+
+struct weir_pool_opts {
+    size_t      struct_size;
+    const char *name;                 /* copied; shown in stats, logs and leak reports; NULL: "pool" */
+    size_t      buffer_bytes;         /* usable bytes of each buffer; 0: 16 MiB */
+    size_t      buffers_min;          /* made at once, never shrunk below; 0: 4 */
+    size_t      buffers_max;          /* growth stops here; 0: buffers_min (no growth) */
+    uint32_t    memory;               /* enum weir_memory; 0: pinned */
+    uint32_t    strategy;             /* enum weir_strategy; 0: MOST_RECENT */
+    uint32_t    flags;                /* enum weir_pool_flags */
+    uint32_t    headroom;             /* PRIORITY: buffers that only HIGH may take */
+    uint32_t    grow_factor_percent;  /* size after growth, in percent of before; 0: 200 */
+    uint32_t    low_water_percent;    /* grow when fewer are free; 0: 10 */
+    uint32_t    shrink_percent;       /* shrink when fewer are in use for a cooldown; 0: 25 */
+    uint32_t    dtype;                /* enum weir_dtype, for tensors; 0: none */
+    uint64_t    grow_cooldown_ns;     /* least time between growths; 0: 10 ms */
+    uint64_t    shrink_cooldown_ns;   /* least time between shrinks, and since growth; 0: 5 s */
+    uint64_t    numa_mask;            /* bit per node; 0: the device's node */
+};
+
+/* Read-only for callers. Only weir allocates it, so fields may be appended. */
+struct weir_buffer {
+    void    *host;   /* pinned or pageable bytes; NULL for a pool of device memory      */
+    uint64_t device; /* the same bytes as the device addresses them; 0: not addressable */
+    size_t   bytes;  /* usable bytes                                                    */
+};
+
+/* Part of a buffer: by value, no object. */
+struct weir_slice {
+    struct weir_buffer *buffer;
+    size_t              offset;
+    size_t              bytes;
+};
+
+static inline struct weir_slice weir_slice(struct weir_buffer *buffer, size_t offset, size_t bytes)
+{
+    struct weir_slice slice = {buffer, offset, bytes};
+    return slice;
+}
+
+static inline struct weir_slice weir_slice_all(struct weir_buffer *buffer)
+{
+    struct weir_slice slice = {buffer, 0, buffer->bytes};
+    return slice;
+}
+
+/*
+ * weir_pool_create - make a pool with buffers_min buffers
+ *
+ * Thread:   any.  Progress: blocks (pins memory).
+ * Owner:    the caller, until weir_pool_destroy().
+ * Fails:    INVAL, OPTS, EXCEEDS (names the budget), NOMEM, DEVMEM, DEVICE, CLOSED, FORKED.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts,
+                                              struct weir_pool **out);
+
+/*
+ * weir_pool_destroy - close the pool
+ *
+ * Waiters end with CLOSED. What is leased comes home later and is freed then by the monitor. NULL is
+ * accepted. Cannot fail; leases still out are counted in the log. Thread: any, once.
+ */
+WEIR_API void weir_pool_destroy(struct weir_pool *pool);
+
+/*
+ * weir_buffer_acquire - lease a buffer
+ *
+ * Waits until deadline_ns: WEIR_NOW does not wait, WEIR_FOREVER waits without limit. Waiters are
+ * served first come, first served, each by direct hand-off; nobody barges. Answers AGAIN or TIMEDOUT
+ * only if no buffer was free at some moment during the call. Asks for growth when nothing is free.
+ *
+ * Thread:   any.
+ * Progress: lock-free when a buffer is free, with no system call, driver call or allocation; may block otherwise.
+ * Owner:    the caller, until weir_buffer_release().
+ * Fails:    AGAIN (WEIR_NOW), TIMEDOUT, PRESSURE, CLOSED, DEVICE, FORKED, INVAL.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire(struct weir_pool *pool, uint64_t deadline_ns,
+                                                 struct weir_buffer **out);
+
+/*
+ * weir_buffer_release - give a lease back
+ *
+ * Never blocks and makes no driver call. A buffer that the device still uses retires first. NULL is
+ * accepted. A pointer that is not leased, or is not weir's, is answered with an error and harms nothing.
+ *
+ * Thread:   any, also another than the one that acquired.
+ * Progress: wait-free, but for bounded work on behalf of waiters.
+ * Fails:    NOTLEASED (double release), FOREIGN, STALE (check mode), CLOSED (runtime destroyed), FORKED.
+ */
+WEIR_API int weir_buffer_release(struct weir_buffer *buffer);
+
+struct weir_acquire_opts {
+    size_t   struct_size;
+    uint32_t priority; /* enum weir_priority; 0: NORMAL */
+    uint32_t flags;    /* none yet: must be 0 */
+};
+
+/* weir_buffer_acquire_with - weir_buffer_acquire() with options. NULL opts: all defaults. */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_with(struct weir_pool               *pool,
+                                                      const struct weir_acquire_opts *opts,
+                                                      uint64_t deadline_ns, struct weir_buffer **out);
+
+/*
+ * weir_buffers_acquire - lease exactly count buffers, or none
+ *
+ * Nobody holds and waits: the batch is gathered by the queue, so batches cannot deadlock each other.
+ * Fails: as weir_buffer_acquire(), and EXCEEDS when count is more than the pool may ever have.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffers_acquire(struct weir_pool *pool, size_t count,
+                                                  uint64_t deadline_ns, struct weir_buffer **out);
+
+/* weir_buffers_acquire_some - lease up to count buffers without waiting; returns how many, or AGAIN for none */
+WEIR_API WEIR_MUST_CHECK int weir_buffers_acquire_some(struct weir_pool *pool, size_t count,
+                                                       struct weir_buffer **out);
+
+/* weir_buffers_release - release each; returns 0 or the first error, after trying all */
+WEIR_API int weir_buffers_release(struct weir_buffer *const *buffers, size_t count);
+
+/*
+ * weir_buffer_guard - the buffer is in use by everything queued on stream so far
+ *
+ * For the caller's own kernels. Call after enqueueing them, on the enqueueing thread or ordered after it.
+ *
+ * Thread: the holder of the lease.  Fails: NOTLEASED, FOREIGN, CAPTURE, DEVICE, NOMEM.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_guard(struct weir_buffer *buffer, struct weir_stream *stream);
+
+/* weir_buffer_sync - wait until no device work marked so far uses the buffer. Fails: TIMEDOUT, DEVICE. */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_sync(struct weir_buffer *buffer, uint64_t deadline_ns);
+
+/* States of a buffer. Readable at any time; only what you hold stays as read. */
+enum weir_buffer_state {
+    WEIR_BUFFER_FREE = 1,
+    WEIR_BUFFER_ACQUIRED,
+    WEIR_BUFFER_COPYING,    /* acquired, with device work pending */
+    WEIR_BUFFER_RETIRING,   /* released, with device work pending */
+    WEIR_BUFFER_QUARANTINED /* its device work failed: never reused */
+};
+
+struct weir_buffer_info {
+    size_t            struct_size;
+    uint64_t          id;           /* stable for the life of the runtime */
+    struct weir_pool *pool;
+    uint64_t          acquires;     /* times leased so far */
+    uint64_t          bytes_up;     /* bytes uploaded from this buffer */
+    uint64_t          bytes_down;   /* bytes downloaded into it */
+    uint64_t          last_use_ns;  /* start of the monitor period it was last acquired in */
+    uint32_t          state;        /* enum weir_buffer_state */
+    uint32_t          flags;        /* 1: pinned in its tier */
+};
+
+/* weir_buffer_info_read - set out->struct_size first. Fails: FOREIGN, INVAL. */
+WEIR_API int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir_buffer_info *out);
+
+/*
+ * weir_buffer_find - the buffer whose host bytes contain an address
+ *
+ * Does not lease it. Fails: NOENT.  Progress: lock-free.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_find(struct weir_runtime *rt, const void *host,
+                                              struct weir_buffer **out);
+
+/* weir_pool_reserve - grow now to at least buffers; up to buffers_max. Blocks. Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE. */
+WEIR_API WEIR_MUST_CHECK int weir_pool_reserve(struct weir_pool *pool, size_t buffers);
+
+/*
+ * weir_pool_trim - give memory back to the system, down to buffers, never below buffers_min
+ *
+ * Blocks up to deadline_ns for buffers that are leased or in flight. Fails: TIMEDOUT (what could be
+ * freed was), CLOSED.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_trim(struct weir_pool *pool, size_t buffers, uint64_t deadline_ns);
+
+WEIR_END_DECLS
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * weir/stats.h - snapshots of what a runtime does
+ *
+ * Reading is cheap and disturbs nobody. A snapshot is taken without stopping the pool, so the law
+ * buffers = leased + free + retiring + quarantined holds exactly at rest and nearly while running.
+ */
+#ifndef WEIR_STATS_H
+#define WEIR_STATS_H
+
+#include <weir/base.h>
+
+WEIR_BEGIN_DECLS
+
+/* Latency distribution, in nanoseconds. Quantiles are upper bounds of logarithmic buckets (error < 7 %). */
+struct weir_latency {
+    uint64_t count;
+    uint64_t p50_ns;
+    uint64_t p90_ns;
+    uint64_t p99_ns;
+    uint64_t p999_ns;
+    uint64_t p9999_ns;
+    uint64_t max_ns;
+};
+
+/*
+ * Counters of one pool (buffers), one class of streams, or the events: all use the same free store.
+ * X(name, help): one list makes the struct, the JSON and the Prometheus text.
+ */
+#define WEIR_POOL_GAUGES(X)                                                                        \
+    X(total, "objects that exist")                                                                 \
+    X(leased, "objects held by callers")                                                           \
+    X(free, "objects that an acquire can have")                                                    \
+    X(retiring, "objects released while the device still used them")                               \
+    X(quarantined, "objects never reused because their device work failed")                        \
+    X(waiting, "acquires that wait now")
+
+#define WEIR_POOL_COUNTERS(X)                                                                      \
+    X(acquires, "leases given")                                                                    \
+    X(slot_hits, "acquires served by the own CPU's slot")                                          \
+    X(lane_hits, "acquires served by the keeper's lane")                                           \
+    X(commons_hits, "acquires served by the shared queue")                                         \
+    X(steal_hits, "acquires served by another CPU's slot")                                         \
+    X(handoffs, "acquires served while queued")                                                    \
+    X(misses, "acquires that found nothing free at first")                                         \
+    X(timeouts, "acquires that ended without an object")                                           \
+    X(retires, "releases that had to wait for the device")                                         \
+    X(reaps, "retired objects that came home")                                                     \
+    X(grows, "growths")                                                                            \
+    X(grow_failures, "growths that failed")                                                        \
+    X(shrinks, "shrinks")                                                                          \
+    X(misuses, "releases of what was not leased")                                                  \
+    X(bytes_up, "bytes uploaded")                                                                  \
+    X(bytes_down, "bytes downloaded")
+
+struct weir_pool_stats {
+    size_t   struct_size;
+    char     name[32];
+    uint64_t buffer_bytes; /* 0 for streams and events */
+    uint32_t memory;       /* enum weir_memory: the actual kind */
+    uint32_t reserved;
+#define X(name, help) uint64_t name;
+    WEIR_POOL_GAUGES(X)
+    WEIR_POOL_COUNTERS(X)
+#undef X
+    struct weir_latency acquire; /* sampled: one hit in 256, every miss */
+    struct weir_latency wait;    /* every wait */
+};
+
+/* weir_pool_stats_read - set out->struct_size first. Fails: INVAL. */
+WEIR_API int weir_pool_stats_read(struct weir_pool *pool, struct weir_pool_stats *out);
+
+/* weir_stream_stats_read - of one stream class, see enum weir_stream_class. Fails: INVAL. */
+WEIR_API int weir_stream_stats_read(struct weir_runtime *rt, uint32_t stream_class,
+                                    struct weir_pool_stats *out);
+
+/* weir_event_stats_read - of the runtime's events. Fails: INVAL. */
+WEIR_API int weir_event_stats_read(struct weir_runtime *rt, struct weir_pool_stats *out);
+
+struct weir_runtime_stats {
+    size_t   struct_size;
+    uint64_t pools;
+    uint64_t pinned_bytes;
+    uint64_t pinned_bytes_max;
+    uint64_t device_bytes;
+    uint64_t device_bytes_max;
+    uint64_t pageable_bytes;
+    uint64_t pageable_bytes_max;
+    uint64_t driver_calls;
+    uint64_t keeper_wakeups;
+    uint64_t monitor_wakeups;
+    uint64_t ticks_recorded;
+    uint64_t ticks_queried;
+    uint64_t lost; /* 1: the device is lost */
+};
+
+/* weir_runtime_stats_read - set out->struct_size first. Fails: INVAL. */
+WEIR_API int weir_runtime_stats_read(struct weir_runtime *rt, struct weir_runtime_stats *out);
+
+enum weir_format { WEIR_FORMAT_JSON = 1, WEIR_FORMAT_PROMETHEUS };
+
+/* weir_stats_format - all stats as text. Like snprintf: returns the length of the whole text, or an error. */
+WEIR_API int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, char *text, size_t capacity);
+
+WEIR_END_DECLS
+
+#endif

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* weir/weir.h - everything but the opt-in headers (weir/scope.h, weir/cuda.h) */
+#ifndef WEIR_WEIR_H
+#define WEIR_WEIR_H
+
+#include <weir/base.h>
+#include <weir/error.h>
+#include <weir/log.h>
+#include <weir/pool.h>
+#include <weir/runtime.h>
+#include <weir/stats.h>
+#include <weir/stream.h>
+
+#endif
