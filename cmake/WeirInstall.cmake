@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+# Installed: headers, both libraries, weir::weir and weir::weir_static for CMake, weir.pc for the rest.
+
+include(CMakePackageConfigHelpers)
+set(weir_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
+
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+        FILES_MATCHING PATTERN "*.h")
+install(TARGETS weir weir_static EXPORT weirTargets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT weirTargets NAMESPACE weir:: DESTINATION ${weir_cmake_dir})
+
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/weirConfig.cmake.in
+                              ${PROJECT_BINARY_DIR}/weirConfig.cmake
+                              INSTALL_DESTINATION ${weir_cmake_dir})
+write_basic_package_version_file(${PROJECT_BINARY_DIR}/weirConfigVersion.cmake
+                                 COMPATIBILITY SameMinorVersion)
+configure_file(${PROJECT_SOURCE_DIR}/cmake/weir.pc.in ${PROJECT_BINARY_DIR}/weir.pc @ONLY)
+install(FILES ${PROJECT_BINARY_DIR}/weirConfig.cmake ${PROJECT_BINARY_DIR}/weirConfigVersion.cmake
+        DESTINATION ${weir_cmake_dir})
+install(FILES ${PROJECT_BINARY_DIR}/weir.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

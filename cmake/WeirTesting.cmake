@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+# How tests are declared. Each has a time limit and labels: its layer, and `criterion` or `plain`.
+#
+#   weir_test(<layer> <name> [TIMEOUT seconds] [extra sources])
+#       test/<layer>/test_<name>.c with Criterion, against weir_static, so that internals are in reach.
+#       CTest name: <layer>.<name>. Target: test_<layer>_<name>.
+#   weir_stress(<name> [extra sources])
+#       the plain program stress/<name>.c. Target: stress_<name>, file: <build>/stress/<name>.
+#   weir_plain_test(<test name> <stress name> [TIMEOUT seconds] [LABELS ...] [ARGS ...])
+#       runs a stress program as a test; its exit code decides.
+
+# Criterion 2.4 cannot start under ThreadSanitizer (its shared arena collides with the shadow memory).
+set(WEIR_USE_CRITERION OFF)
+if(WEIR_BUILD_TESTING)
+    if("thread" IN_LIST WEIR_SANITIZERS)
+        set(WEIR_CRITERION_STATE "skipped: Criterion does not start under ThreadSanitizer")
+    elseif(NOT CRITERION_FOUND)
+        set(WEIR_CRITERION_STATE "skipped: Criterion is missing (libcriterion-dev)")
+    else()
+        set(WEIR_USE_CRITERION ON)
+        set(WEIR_CRITERION_STATE "Criterion ${CRITERION_VERSION}")
+    endif()
+endif()
+
+# Every test runs at the build's check level, whatever the caller's environment says.
+function(weir_test_properties name timeout)
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${ARGN}"
+                         SKIP_RETURN_CODE 77 ENVIRONMENT "WEIR_CHECK=${WEIR_CHECK}")
+endfunction()
+
+function(weir_test layer name)
+    if(NOT WEIR_USE_CRITERION)
+        return()
+    endif()
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "")
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 60)
+    endif()
+    set(target test_${layer}_${name})
+    add_executable(${target} ${PROJECT_SOURCE_DIR}/test/${layer}/test_${name}.c
+                   ${arg_UNPARSED_ARGUMENTS})
+    target_link_libraries(${target} PRIVATE weir_internal PkgConfig::CRITERION)
+    add_test(NAME ${layer}.${name} COMMAND ${target})
+    weir_test_properties(${layer}.${name} ${arg_TIMEOUT} ${layer} criterion)
+endfunction()
+
+function(weir_stress name)
+    set(target stress_${name})
+    add_executable(${target} ${PROJECT_SOURCE_DIR}/stress/${name}.c ${ARGN})
+    target_link_libraries(${target} PRIVATE weir_internal)
+    set_target_properties(${target} PROPERTIES OUTPUT_NAME ${name})
+endfunction()
+
+function(weir_plain_test name program)
+    cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;ARGS")
+    if(NOT arg_TIMEOUT)
+        set(arg_TIMEOUT 60)
+    endif()
+    add_test(NAME ${name} COMMAND stress_${program} ${arg_ARGS})
+    weir_test_properties(${name} ${arg_TIMEOUT} plain ${arg_LABELS})
+endfunction()
