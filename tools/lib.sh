@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+# Shared by tools/run and tools/test. Sourced, not run: sets ROOT, goes there, and defines functions.
+
+ROOT="$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
+cd "$ROOT" || exit 1
+JOBS="$(nproc 2>/dev/null || echo 2)"
+
+BUILD_PACKAGES=(gcc cmake ninja-build pkg-config libc6-dev libck-dev libjansson-dev zlib1g-dev)
+TEST_PACKAGES=(g++ python3 libcriterion-dev)
+
+say()
+{
+    printf 'weir: %s\n' "$*"
+}
+
+die()
+{
+    printf 'weir: %s\n' "$*" >&2
+    exit 1
+}
+
+# missing_packages <name>... - those that are not installed, one per line
+missing_packages()
+{
+    local name
+    for name in "$@"; do
+        [ "$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] ||
+            printf '%s\n' "$name"
+    done
+}
+
+# as_root <command>... - run it as root, without asking where nobody can answer
+as_root()
+{
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif [ -t 0 ] && command -v sudo >/dev/null; then
+        sudo "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -n "$@"
+    else
+        echo "not root, and sudo is not installed"
+        return 1
+    fi
+}
+
+# apt_install <name>... - quiet; the package lists are fetched only if what is known does not suffice
+apt_install()
+{
+    local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300)
+    as_root "${get[@]}" install --no-install-recommends "$@" ||
+        { as_root "${get[@]}" update &&
+          as_root "${get[@]}" install --no-install-recommends "$@"; }
+}
+
+# need_packages <name>... - install what is missing, or stop with the names and the reason
+need_packages()
+{
+    local missing log
+    if ! command -v dpkg-query >/dev/null || ! command -v apt-get >/dev/null; then
+        say "no apt-get here: the equivalents of these Debian packages are taken to be installed: $*"
+        return 0
+    fi
+    mapfile -t missing < <(missing_packages "$@")
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    say "installing ${missing[*]}"
+    log="$(mktemp)"
+    if ! apt_install "${missing[@]}" >"$log" 2>&1 </dev/null; then
+        tail -n 5 "$log" >&2
+        rm -f "$log"
+        die "these packages could not be installed; install them and try again: ${missing[*]}"
+    fi
+    rm -f "$log"
+}
+
+# want_package <name> <what is skipped without it> - install if possible; never fails
+want_package()
+{
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || return 0
+    [ -n "$(missing_packages "$1")" ] || return 0
+    apt_install "$1" >/dev/null 2>&1 </dev/null || say "skipped, as $1 cannot be installed: $2"
+}
+
+# build_preset <preset> [target]... - configure quietly, build, keep the warnings
+build_preset()
+{
+    local preset="$1" log
+    shift
+    log="$(mktemp)"
+    if ! cmake --preset "$preset" >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        return 1
+    fi
+    sed -n '/^-- weir [0-9]/,/weir command/p' "$log"
+    rm -f "$log"
+    cmake --build "build/$preset" --parallel "$JOBS" ${1:+--target "$@"} -- --quiet
+}
