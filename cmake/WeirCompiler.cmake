@@ -28,6 +28,8 @@ endforeach()
 add_library(weir_build_flags INTERFACE)
 target_compile_options(weir_build_flags INTERFACE -Wall -Wextra -Wstrict-prototypes)
 target_compile_definitions(weir_build_flags INTERFACE _GNU_SOURCE WI_CHECK_LEVEL=${WEIR_CHECK})
+# Paths in messages start at the project's root, wherever it was built.
+target_compile_options(weir_build_flags INTERFACE -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=)
 if(WEIR_CUDA)
     target_compile_definitions(weir_build_flags INTERFACE WI_CUDA=1)
 endif()

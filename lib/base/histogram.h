@@ -2,7 +2,8 @@
 /*
  * histogram.h - latency distribution in logarithmic buckets, 16 per octave (error < 7 %)
  *
- * Adding is wait-free: one relaxed add on a shared counter. It stands on slow paths and on one hit in 256.
+ * Adding is lock-free: one add on a shared counter, and for a new maximum a compare and swap. It stands
+ * on slow paths and on one hit in 256.
  * Method: HdrHistogram's buckets (Tene).
  */
 #ifndef WI_HISTOGRAM_H
@@ -13,7 +14,8 @@
 
 #include <weir/stats.h>
 
-#define WI_HISTOGRAM_BUCKETS 768 /* up to 2^48 ns, about 3 days; larger values land in the last one */
+/* Up to 2^51 ns, 26 days; larger values land in the last one. */
+#define WI_HISTOGRAM_BUCKETS 768
 
 struct wi_histogram {
     _Atomic uint64_t count[WI_HISTOGRAM_BUCKETS];
@@ -21,7 +23,9 @@ struct wi_histogram {
 };
 
 void wi_histogram_add(struct wi_histogram *histogram, uint64_t ns);
+/* What is added meanwhile may be in or not; no quantile is above max_ns. */
 void wi_histogram_read(const struct wi_histogram *histogram, struct weir_latency *out);
+/* What is added meanwhile may survive. */
 void wi_histogram_clear(struct wi_histogram *histogram);
 
 #endif

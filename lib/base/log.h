@@ -17,4 +17,10 @@
 bool         wi_log_enabled(enum weir_log_level level, const char *component);
 WI_COLD void wi_log_line(enum weir_log_level level, const char *component, const char *format, ...) WI_PRINTF(3, 4);
 
+/*
+ * The first entry of a WEIR_LOG value that is not a level (off, error, warn, info, debug) or
+ * component:level, with its length; NULL if all are good.
+ */
+const char *wi_log_find_bad(const char *levels, size_t *out_length);
+
 #endif

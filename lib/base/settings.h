@@ -4,14 +4,15 @@
  *
  * The table in settings.c is the only list: reading, `weir info --config` and the manual page weir_env(7)
  * come from it. Precedence: explicit option, then environment, then default. Values are read once, at the
- * first use in the process; a bad value or an unknown WEIR_* name is warned about through the log.
+ * first use in the process; a bad value or an unknown WEIR_* name is warned about through the log, and the
+ * default holds. An empty value is as good as none.
  */
 #ifndef WI_SETTINGS_H
 #define WI_SETTINGS_H
 
 #include "base/base.h"
 
-/* X(field, variable, kind, default, help). Kinds: COUNT (plain number), BYTES (512M, 2G), MS, TEXT, LEVEL. */
+/* X(field, variable, kind, default, help). Kinds: COUNT and MS (plain number), BYTES (512M, 2G), TEXT. */
 #define WI_SETTINGS(X)                                                                             \
     X(backend, "WEIR_BACKEND", TEXT, "", "backend: cuda or host; empty: cuda where it works, else host") \
     X(log, "WEIR_LOG", TEXT, "warn", "log level, or component:level pairs, separated by commas")   \
@@ -59,7 +60,13 @@ static inline bool wi_setting_given(enum wi_setting_row row)
     return (wi_settings()->given >> row) & 1;
 }
 
-/* Parse "512", "64K", "2G", "1.5G", "10%" (of whole). Fails: INVAL. */
+/*
+ * Read the environment again. For tests only: no other thread may be inside weir, and the texts of the
+ * settings read before are overwritten.
+ */
+void wi_settings_reload_for_test(void);
+
+/* Parse "512", "64K", "2G", "1.5G" (K, M, G, T: powers of 1024), "10%" (of whole; not with whole 0). Fails: INVAL. */
 int wi_parse_bytes(const char *text, uint64_t whole, uint64_t *out);
 
 #endif
