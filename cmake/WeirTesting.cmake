@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # How tests are declared. Each has a time limit and labels: its layer, and `criterion` or `plain`.
 #
-#   weir_test(<layer> <name> [TIMEOUT seconds] [extra sources])
+#   weir_test(<layer> <name> [TIMEOUT seconds] [SERIAL] [extra sources])
 #       test/<layer>/test_<name>.c with Criterion, against weir_static, so that internals are in reach.
 #       CTest name: <layer>.<name>. Target: test_<layer>_<name>.
 #   weir_stress(<name> [extra sources])
 #       the plain program stress/<name>.c. Target: stress_<name>, file: <build>/stress/<name>.
-#   weir_plain_test(<test name> <stress name> [TIMEOUT seconds] [LABELS ...] [ARGS ...])
+#   weir_plain_test(<test name> <stress name> [TIMEOUT seconds] [SERIAL]
+#                   [LABELS ...] [ARGS ...])
 #       runs a stress program as a test; its exit code decides.
+#
+# TIMEOUT is 60 if not given. SERIAL: no other test runs meanwhile.
 
 # Criterion 2.4 cannot start under ThreadSanitizer (its shared arena collides with the shadow memory).
 set(WEIR_USE_CRITERION OFF)
@@ -16,23 +19,27 @@ if(WEIR_BUILD_TESTING)
         set(WEIR_CRITERION_STATE "skipped: Criterion does not start under ThreadSanitizer")
     elseif(NOT CRITERION_FOUND)
         set(WEIR_CRITERION_STATE "skipped: Criterion is missing (libcriterion-dev)")
+    elseif(NOT JANSSON_FOUND)
+        set(WEIR_CRITERION_STATE "skipped: jansson is missing (libjansson-dev)")
     else()
         set(WEIR_USE_CRITERION ON)
         set(WEIR_CRITERION_STATE "Criterion ${CRITERION_VERSION}")
     endif()
 endif()
 
-# Every test runs at the build's check level, whatever the caller's environment says.
+# Every test runs at the build's check level, whatever the caller's environment says. A sanitizer must
+# let the library see a failed allocation. A program that answers 77 says that it cannot run here.
 function(weir_test_properties name timeout)
-    set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${ARGN}"
-                         SKIP_RETURN_CODE 77 ENVIRONMENT "WEIR_CHECK=${WEIR_CHECK}")
+    set_tests_properties(${name} PROPERTIES TIMEOUT ${timeout} LABELS "${ARGN}" SKIP_RETURN_CODE 77
+        ENVIRONMENT "WEIR_CHECK=${WEIR_CHECK};ASAN_OPTIONS=allocator_may_return_null=1;\
+UBSAN_OPTIONS=print_stacktrace=1;TSAN_OPTIONS=allocator_may_return_null=1:second_deadlock_stack=1")
 endfunction()
 
 function(weir_test layer name)
     if(NOT WEIR_USE_CRITERION)
         return()
     endif()
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "SERIAL" "TIMEOUT" "")
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 60)
     endif()
@@ -42,6 +49,7 @@ function(weir_test layer name)
     target_link_libraries(${target} PRIVATE weir_internal PkgConfig::CRITERION)
     add_test(NAME ${layer}.${name} COMMAND ${target})
     weir_test_properties(${layer}.${name} ${arg_TIMEOUT} ${layer} criterion)
+    set_tests_properties(${layer}.${name} PROPERTIES RUN_SERIAL ${arg_SERIAL})
 endfunction()
 
 function(weir_stress name)
@@ -52,10 +60,11 @@ function(weir_stress name)
 endfunction()
 
 function(weir_plain_test name program)
-    cmake_parse_arguments(PARSE_ARGV 2 arg "" "TIMEOUT" "LABELS;ARGS")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "SERIAL" "TIMEOUT" "LABELS;ARGS")
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 60)
     endif()
     add_test(NAME ${name} COMMAND stress_${program} ${arg_ARGS})
     weir_test_properties(${name} ${arg_TIMEOUT} plain ${arg_LABELS})
+    set_tests_properties(${name} PROPERTIES RUN_SERIAL ${arg_SERIAL})
 endfunction()

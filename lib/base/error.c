@@ -9,12 +9,14 @@ struct error_row {
     const char      *text;
 };
 
+/* clang-format off */
 static const struct error_row rows[] = {
     {WEIR_OK, WEIR_REMEDY_NONE, "OK", "success"},
 #define X(name, value, remedy, text) {-(value), WEIR_REMEDY_##remedy, #name, text},
     WEIR_ERROR_MAP(X)
 #undef X
 };
+/* clang-format on */
 
 static const struct error_row *find_row(int code)
 {

@@ -51,17 +51,17 @@ int wi_fail_at(int code, const char *file, unsigned line, const struct wi_cause 
     wi_assert(code < 0);
     last = (struct weir_error){
         .struct_size = sizeof(last),
-        .code        = code,
+        .code = code,
         .driver_code = cause->driver_code,
-        .sys_errno   = cause->sys_errno,
-        .line        = line,
-        .file        = file,
-        .call        = cause->call ? cause->call : "",
-        .detail      = cause->detail ? cause->detail : "",
-        .limit       = cause->limit ? cause->limit : "",
-        .setting     = cause->setting ? cause->setting : "",
+        .sys_errno = cause->sys_errno,
+        .line = line,
+        .file = file,
+        .call = cause->call ? cause->call : "",
+        .detail = cause->detail ? cause->detail : "",
+        .limit = cause->limit ? cause->limit : "",
+        .setting = cause->setting ? cause->setting : "",
         .limit_value = cause->limit_value,
-        .wanted      = cause->wanted,
+        .wanted = cause->wanted,
     };
     return code;
 }

@@ -55,7 +55,7 @@ void wi_histogram_read(const struct wi_histogram *histogram, struct weir_latency
         uint32_t  share;
         uint64_t *at;
     } quantiles[] = {
-        {5000, &read.p50_ns},  {9000, &read.p90_ns},  {9900, &read.p99_ns},
+        {5000, &read.p50_ns},  {9000, &read.p90_ns},   {9900, &read.p99_ns},
         {9990, &read.p999_ns}, {9999, &read.p9999_ns},
     };
     uint64_t below = 0;

@@ -16,6 +16,7 @@
 static _Atomic(weir_log_fn *) sink;
 static _Atomic(void *)        sink_ctx;
 
+/* clang-format off */
 static const char *const level_names[] = {
     [WEIR_LOG_OFF] = "off",
     [WEIR_LOG_ERROR] = "error",
@@ -23,6 +24,7 @@ static const char *const level_names[] = {
     [WEIR_LOG_INFO] = "info",
     [WEIR_LOG_DEBUG] = "debug",
 };
+/* clang-format on */
 
 /* One entry of a WEIR_LOG value. */
 struct entry {
