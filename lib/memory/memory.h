@@ -2,10 +2,11 @@
 /*
  * memory.h - budgets, and slabs of equal blocks
  *
- * A slab is a range of address space: reserved, bound to a NUMA node, populated in parallel, registered
- * with the device in chunks, and cut into blocks. No block straddles a chunk, because a copy must not
- * span two registrations. Chunks are at most WI_CHUNK_BYTES_MAX (or one block, if larger), with a pause
- * between them: one large registration holds a driver-wide lock for seconds and stalls other processes.
+ * A slab is a range of address space: reserved, bound to a NUMA node, populated in parallel,
+ * registered with the device in chunks, and cut into blocks. No block straddles a chunk, because a
+ * copy must not span two registrations. Chunks are at most WI_CHUNK_BYTES_MAX (or one block, if
+ * larger), with a pause between them: one large registration holds a driver-wide lock for seconds
+ * and stalls other processes.
  *
  * Thread: the monitor, or the creator of a pool. Progress: blocks.
  * Sources: mmap + populate + chunked register as in Dynamo, vLLM and pegaflow (2026).
@@ -22,7 +23,10 @@
 #define WI_CHUNK_BYTES_MAX   ((size_t)256 << 20)
 #define WI_BLOCK_ALIGN_BYTES 512
 
-/* A hard limit in bytes. Any thread. Progress: lock-free. Law: bytes <= bytes_max at every moment a take succeeds. */
+/*
+ * A hard limit in bytes. Any thread. Progress: lock-free. Law: bytes <= bytes_max at every moment a
+ * take succeeds.
+ */
 struct wi_budget {
     const char      *name;    /* "pinned_bytes_max": named in EXCEEDS   */
     const char      *setting; /* "WEIR_PINNED_BYTES_MAX"                */
@@ -30,7 +34,8 @@ struct wi_budget {
     _Atomic uint64_t bytes;
 };
 
-void wi_budget_init(struct wi_budget *budget, const char *name, const char *setting, uint64_t bytes_max);
+void wi_budget_init(struct wi_budget *budget, const char *name, const char *setting,
+                    uint64_t bytes_max);
 /* Fails: EXCEEDS, naming the budget, its value, what was wanted and the setting. */
 int  wi_budget_take(struct wi_budget *budget, uint64_t bytes);
 void wi_budget_give(struct wi_budget *budget, uint64_t bytes);
@@ -38,14 +43,21 @@ void wi_budget_give(struct wi_budget *budget, uint64_t bytes);
 struct wi_slab_opts {
     struct wi_device *device;
     struct wi_budget *budget;
-    size_t            block_bytes;  /* usable bytes of a block                              */
+    size_t            block_bytes; /* usable bytes of a block */
     size_t            blocks;
-    uint32_t          memory;       /* enum weir_memory                                     */
-    uint32_t          flags;        /* WI_SLAB_*                                            */
-    uint64_t          numa_mask;    /* 0: the device's node; no effect on a one-node system */
-    /* Called between steps with bytes ready so far; nonzero cancels: everything is undone, CANCELED. */
-    int             (*progress)(void *ctx, size_t bytes_ready, size_t bytes_total);
-    void             *ctx;
+    uint32_t          memory;          /* enum weir_memory; 0: pinned */
+    uint32_t          flags;           /* WI_SLAB_* */
+    uint64_t          numa_mask;       /* 0: the device's node; no effect on a one-node system */
+    size_t            chunk_bytes_max; /* whole pages; 0: WI_CHUNK_BYTES_MAX */
+    uint32_t          threads_max;     /* that populate; 0: as many as pay */
+    uint32_t          reserved;
+    /*
+     * Called on the creator's thread, on no lock, between steps; at the end with bytes_ready ==
+     * bytes_total. Ready bytes are populated and registered. Nonzero cancels: everything is undone,
+     * CANCELED. It starts again from 0 where another way to get the memory is tried.
+     */
+    int (*progress)(void *ctx, size_t bytes_ready, size_t bytes_total);
+    void *ctx;
 };
 
 enum wi_slab_flags { WI_SLAB_PAGEABLE_OK = 1 };
@@ -53,19 +65,19 @@ enum wi_slab_flags { WI_SLAB_PAGEABLE_OK = 1 };
 struct wi_slab {
     struct wi_device *device;
     struct wi_budget *budget;
-    char             *base;         /* host address of block 0's chunk; NULL for device memory */
-    uint64_t          device_base;  /* device memory only                                     */
-    size_t            map_bytes;    /* whole mapping                                          */
-    size_t            charged_bytes; /* what the budget was charged                           */
+    char             *base;          /* of block 0 and the mapping; NULL for device memory */
+    uint64_t          device_base;   /* device memory only */
+    size_t            map_bytes;     /* whole mapping */
+    size_t            charged_bytes; /* what the budget was charged */
     size_t            block_bytes;
-    size_t            stride_bytes; /* block_bytes rounded up to WI_BLOCK_ALIGN_BYTES         */
+    size_t            stride_bytes; /* block_bytes rounded up to WI_BLOCK_ALIGN_BYTES */
     size_t            blocks;
-    size_t            chunk_bytes;  /* registered length of each chunk but the last           */
-    size_t            chunk_blocks; /* blocks in each chunk but the last                      */
+    size_t            chunk_bytes;  /* registered length of each chunk but the last */
+    size_t            chunk_blocks; /* blocks in each chunk but the last */
     size_t            chunks;
-    uint32_t          memory;       /* the actual kind                                        */
-    uint32_t          driver_owned; /* host_alloc made it                                     */
-    uint64_t         *chunk_device; /* device address of each chunk                           */
+    uint32_t          memory;       /* enum weir_memory: the actual kind */
+    uint32_t          driver_owned; /* 1: host_alloc made it */
+    uint64_t         *chunk_device; /* device address of each chunk; 0: not registered */
 };
 
 struct wi_block {
@@ -73,14 +85,34 @@ struct wi_block {
     uint64_t device;
 };
 
-/* Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, INVAL, CANCELED. On failure nothing is left behind, budget included. */
-int  wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out);
-/* pre: no device work pending on it. Unregisters chunk by chunk, unmaps, gives the budget back. On a lost
- * device: makes no driver call; pinned memory stays mapped and charged and is counted as abandoned. */
+/*
+ * wi_slab_create - make a slab
+ *
+ * Order: charge, map, bind, then for each chunk populate and register. WI_SLAB_PAGEABLE_OK: where
+ * pinning is refused the slab becomes pageable, with a warning in the log; slab->memory tells. A
+ * budget is hard: it is not a reason to fall back. Populating runs ahead of registering on threads
+ * of its own.
+ *
+ * Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, INVAL, CANCELED, NOSYS (neither registering nor
+ * host_alloc). On failure nothing is left behind, budget included, but for what wi_slab_destroy()
+ * would abandon.
+ */
+int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out);
+/*
+ * pre: no device work pending on it. Unregisters, unmaps and gives back chunk by chunk. On a lost
+ * device makes no driver call. What the device may still reach (a lost device's memory, or a chunk
+ * that it refuses to unregister) stays mapped and charged for good, and is counted as abandoned.
+ * NULL is accepted.
+ */
 void wi_slab_destroy(struct wi_slab *slab);
+/* Bytes abandoned in this process, of all kinds. Thread: any. */
+uint64_t wi_slab_abandoned_bytes(void);
 /* pre: index < slab->blocks */
 struct wi_block wi_slab_block(const struct wi_slab *slab, size_t index);
-/* Index of the block that contains host, or SIZE_MAX. */
+/*
+ * Index of the block that contains host, or SIZE_MAX: outside, in a gap between blocks, or device
+ * memory.
+ */
 size_t wi_slab_find(const struct wi_slab *slab, const void *host);
 
 #endif
