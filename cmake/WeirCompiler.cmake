@@ -17,13 +17,17 @@ if(CMAKE_INTERPROCEDURAL_OPTIMIZATION)
     endif()
 endif()
 
-# A sanitizer is chosen by a preset's compiler flags; some decisions depend on which.
+# Sanitizers and coverage are chosen by a preset's compiler flags; some decisions depend on which.
 set(WEIR_SANITIZERS "")
 foreach(name address undefined thread)
     if("${CMAKE_C_FLAGS}" MATCHES "-fsanitize=[a-z,]*${name}")
         list(APPEND WEIR_SANITIZERS ${name})
     endif()
 endforeach()
+set(WEIR_INSTRUMENTED OFF)
+if(WEIR_SANITIZERS OR "${CMAKE_C_FLAGS}" MATCHES "--coverage")
+    set(WEIR_INSTRUMENTED ON)
+endif()
 
 add_library(weir_build_flags INTERFACE)
 target_compile_options(weir_build_flags INTERFACE -Wall -Wextra -Wstrict-prototypes)
