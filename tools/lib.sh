@@ -29,28 +29,22 @@ missing_packages()
     done
 }
 
-# as_root <command>... - run it as root, without asking where nobody can answer
-as_root()
-{
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif [ -t 0 ] && command -v sudo >/dev/null; then
-        sudo "$@"
-    elif command -v sudo >/dev/null; then
-        sudo -n "$@"
-    else
-        echo "not root, and sudo is not installed"
-        return 1
-    fi
-}
+# How to become root: sudo may ask for a password only where somebody can answer.
+if [ "$(id -u)" -eq 0 ]; then
+    AS_ROOT=()
+elif [ -t 0 ]; then
+    AS_ROOT=(sudo)
+else
+    AS_ROOT=(sudo -n)
+fi
 
 # apt_install <name>... - quiet; the package lists are fetched only if what is known does not suffice
 apt_install()
 {
-    local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o DPkg::Lock::Timeout=300)
-    as_root "${get[@]}" install --no-install-recommends "$@" ||
-        { as_root "${get[@]}" update &&
-          as_root "${get[@]}" install --no-install-recommends "$@"; }
+    local get=("${AS_ROOT[@]}" env DEBIAN_FRONTEND=noninteractive
+               apt-get -qq -y -o DPkg::Lock::Timeout=300)
+    "${get[@]}" install --no-install-recommends "$@" ||
+        { "${get[@]}" update && "${get[@]}" install --no-install-recommends "$@"; }
 }
 
 # need_packages <name>... - install what is missing, or stop with the names and the reason
