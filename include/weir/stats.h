@@ -102,6 +102,15 @@ enum weir_format { WEIR_FORMAT_JSON = 1, WEIR_FORMAT_PROMETHEUS };
 /* weir_stats_format - all stats as text. Like snprintf: returns the length of the whole text, or an error. */
 WEIR_API int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, char *text, size_t capacity);
 
+/*
+ * weir_settings_format - the WEIR_* settings that this process uses, as a JSON array of {variable, value,
+ * source, help}
+ *
+ * source is "environment" or "default"; an option given to a call goes before both. Like snprintf:
+ * returns the length of the whole text. Thread: any.
+ */
+WEIR_API int weir_settings_format(char *text, size_t capacity);
+
 WEIR_END_DECLS
 
 #endif
