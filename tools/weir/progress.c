@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* progress.c - see progress.h */
+#include "progress.h"
+
+#include <unistd.h>
+
+#include "format.h"
+
+#define NS_PER_S UINT64_C(1000000000)
+
+void progress_init(struct progress *progress, FILE *out)
+{
+    progress->out = out;
+    progress->live = isatty(fileno(out)) == 1;
+    progress->shown = false;
+}
+
+uint64_t progress_left_ns(const struct progress_line *line)
+{
+    uint64_t left_ns = UINT64_MAX;
+
+    if (line->limit_ns)
+        left_ns = line->limit_ns > line->elapsed_ns ? line->limit_ns - line->elapsed_ns : 0;
+    if (line->whole && line->done) {
+        double per_request = (double)line->elapsed_ns / (double)line->done;
+        double rest = line->whole > line->done ? (double)(line->whole - line->done) : 0;
+        if (per_request * rest < (double)left_ns) left_ns = (uint64_t)(per_request * rest);
+    }
+    return left_ns;
+}
+
+void progress_show(struct progress *progress, const struct progress_line *line)
+{
+    char     done[FORMAT_BYTES], whole[FORMAT_BYTES], p99[FORMAT_BYTES];
+    uint64_t left_ns = progress_left_ns(line);
+
+    if (!progress->live || !line->elapsed_ns) return;
+    fprintf(progress->out, "\r\033[K%s: %s", line->name, format_count(line->done, done));
+    if (line->whole) fprintf(progress->out, " of %s", format_count(line->whole, whole));
+    fprintf(progress->out, " requests, %.0f/s, p99 %s, retiring %llu",
+            (double)line->done * (double)NS_PER_S / (double)line->elapsed_ns,
+            format_ns(line->p99_ns, p99), (unsigned long long)line->retiring);
+    if (left_ns != UINT64_MAX)
+        fprintf(progress->out, ", %llu s left",
+                (unsigned long long)((left_ns + NS_PER_S - 1) / NS_PER_S));
+    fflush(progress->out);
+    progress->shown = true;
+}
+
+void progress_clear(struct progress *progress)
+{
+    if (!progress->shown) return;
+    fputs("\r\033[K", progress->out);
+    fflush(progress->out);
+    progress->shown = false;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* progress.h - one line that says how far a long run is; on a terminal only */
+#ifndef WEIR_TOOL_PROGRESS_H
+#define WEIR_TOOL_PROGRESS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+struct progress {
+    FILE *out;
+    bool  live; /* out is a terminal */
+    bool  shown;
+};
+
+struct progress_line {
+    const char *name;
+    uint64_t    done;
+    uint64_t    whole; /* requests in all; 0: not known */
+    uint64_t    elapsed_ns;
+    uint64_t    limit_ns; /* time that the run may take; 0: no limit */
+    uint64_t    p99_ns;
+    uint64_t    retiring;
+};
+
+void progress_init(struct progress *progress, FILE *out);
+void progress_show(struct progress *progress, const struct progress_line *line);
+
+/* Remove the line, so that other output starts in the first column. */
+void progress_clear(struct progress *progress);
+
+/* Time left in nanoseconds, by the requests done and by the limit; UINT64_MAX: not known yet. */
+uint64_t progress_left_ns(const struct progress_line *line);
+
+#endif
