@@ -58,7 +58,7 @@ Test(budget, huge_amounts_do_not_wrap)
 }
 
 #define THREADS 8
-#define ROUNDS  200000
+#define ROUNDS  1000000
 
 /* What the threads hold, counted by themselves: raised after a take and lowered before a give. */
 static _Atomic uint64_t held;
@@ -81,7 +81,7 @@ static void *take_and_give(void *arg)
         } else {
             (void)wi_add(&refused, 1, relaxed);
         }
-        if (mine > 0 && (seed >> 61) == 0) {
+        if (mine > 0 && (seed >> 62) == 0) {
             (void)wi_sub(&held, mine, relaxed);
             wi_budget_give(&budget, mine);
             mine = 0;
