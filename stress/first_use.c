@@ -63,6 +63,7 @@ static void *work(void *argument)
     /* Half of them race for the first read; the others come when it is over. */
     while (worker->index % 2 == 1 && !wi_load(&someone_has_read, relaxed)) sched_yield();
     worker->settings = wi_settings();
+    check(strcmp(worker->settings->log, "warn") == 0, "the settings are not complete");
     wi_store(&someone_has_read, true, relaxed);
     while (weir_clock_ns() < deadline_ns) {
         snprintf(expected, sizeof(expected), "thread %u round %llu", worker->index,
