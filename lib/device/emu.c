@@ -167,6 +167,7 @@ static void pause_call(struct wi_emu *emu, uint64_t ns)
         wi_emu_clock_advance(emu, ns);
         return;
     }
+    /* tidy-allow: nanosleep, because a slow driver call is what is imitated. */
     while (nanosleep(&left, &left) < 0 && errno == EINTR) {
     }
 }

@@ -130,7 +130,7 @@ static void host_info(struct wi_device *device, struct weir_runtime_info *out)
     struct host_device *host = host_of(device);
 
     *out = (struct weir_runtime_info){
-        .struct_size = sizeof(*out),
+        .struct_size = out->struct_size,
         .backend = "host",
         .device_name = "emulated device",
         .device_bytes_total = host->model.memory_bytes,
