@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/context.h"
+
+#include "sync/futex.h"
+
+void wi_kick(struct wi_kick *kick)
+{
+    wi_add(&kick->word, 1, seq_cst);
+    /* order(kick): word before asleep here, asleep before word in wi_kick_sleep(): one of the two sees the other. */
+    if (wi_load(&kick->asleep, seq_cst) && wi_exchange(&kick->asleep, 0, acq_rel))
+        wi_futex_wake(&kick->word, 1);
+}
+
+uint32_t wi_kick_begin(struct wi_kick *kick)
+{
+    return wi_load(&kick->word, acquire);
+}
+
+void wi_kick_sleep(struct wi_kick *kick, uint32_t seen, uint64_t deadline_ns)
+{
+    wi_store(&kick->asleep, 1, seq_cst);
+    if (wi_load(&kick->word, seq_cst) == seen) (void)wi_futex_wait(&kick->word, seen, deadline_ns);
+    wi_store(&kick->asleep, 0, relaxed);
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/lease.h"
+
+#include "pool/watch.h"
+
+static int lease_record(const void *lease, enum wi_pool_kind kind, struct wi_record **out)
+{
+    struct wi_record *record;
+    WI_ENSURE(lease, INVAL, .detail = "the handle is NULL");
+    WI_ENSURE(wi_record_valid(lease), FOREIGN, .detail = "the pointer is not a handle of this process's weir");
+    WI_TRY(wi_process_check());
+    WI_TRY(wi_watch_release(lease, &record));
+    WI_ENSURE(wi_pool_of(record)->kind == kind, KIND, .detail = "the handle is of another kind");
+    uint64_t state = wi_word_state(wi_load(&record->word, relaxed));
+    WI_ENSURE(state == WI_LEASED, NOTLEASED, .detail = "the handle is not leased");
+    *out = record;
+    return 0;
+}
+
+int wi_lease_buffer(const struct weir_buffer *buffer, struct wi_record **out)
+{
+    return lease_record(buffer, WI_POOL_BUFFERS, out);
+}
+
+int wi_lease_stream(const struct weir_stream *stream, struct wi_stream **out)
+{
+    struct wi_record *record;
+    WI_TRY(lease_record(stream, WI_POOL_STREAMS, &record));
+    *out = record->object;
+    return 0;
+}
+
+int wi_lease_event(const struct weir_event *event, struct wi_event **out)
+{
+    struct wi_record *record;
+    WI_TRY(lease_record(event, WI_POOL_EVENTS, &record));
+    *out = record->object;
+    return 0;
+}
+
+int wi_lease_release(const void *lease, enum wi_pool_kind kind)
+{
+    struct wi_record *record;
+    if (!lease) return 0;
+    WI_TRY(lease_record(lease, kind, &record));
+    int err = wi_load(&record->attention, relaxed) ? wi_pool_release_attentive(record) : wi_store_release(record);
+    if (err == WEIR_ENOTLEASED) return WI_FAIL(NOTLEASED, .detail = "released twice, or never leased");
+    return err;
+}
+
+int wi_issue_failed(struct wi_context *context, int err)
+{
+    if (err < 0 && wi_load(&context->device->lost, relaxed)) wi_kick(&context->keeper);
+    return err;
+}

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* lease.h - from a caller's handle to the record behind it, checked; for calls that are not hits */
+#ifndef WI_LEASE_H
+#define WI_LEASE_H
+
+#include "pool/pool.h"
+
+struct wi_event {
+    void             *handle;   /* the driver's */
+    uint32_t          flags;    /* enum weir_event_flags */
+    uint32_t          adopted;
+    _Atomic uint32_t  recorded; /* in this lease */
+    uint32_t          reserved;
+};
+
+/* Each fails: FOREIGN (not weir's), KIND (another kind of object), NOTLEASED, STALE (check mode). */
+int wi_lease_buffer(const struct weir_buffer *buffer, struct wi_record **out);
+int wi_lease_stream(const struct weir_stream *stream, struct wi_stream **out);
+int wi_lease_event(const struct weir_event *event, struct wi_event **out);
+
+/* Release of any kind; see weir_buffer_release(). */
+int wi_lease_release(const void *lease, enum wi_pool_kind kind);
+
+/* After a driver call answered `err` on an issuing path: if the device is lost, let the keeper declare it. Returns err. */
+int wi_issue_failed(struct wi_context *context, int err);
+
+#endif

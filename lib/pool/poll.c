@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pool/poll.h"
+
+#include "base/alloc.h"
+#include "sync/futex.h"
+
+int wi_poll_wait(struct wi_context *context, void *event, uint64_t deadline_ns)
+{
+    struct wi_poll *poll = wi_calloc(1, sizeof *poll);
+    if (!poll) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a wait for an event");
+    poll->event = event;
+    struct wi_poll *head = wi_load(&context->polls, relaxed);
+    do {
+        poll->next = head;
+        /* order(poll): release; pairs with the exchange in wi_poll_keep(). */
+    } while (!wi_cas(&context->polls, &head, poll, release));
+    wi_kick(&context->keeper);
+
+    while (wi_load(&poll->word, acquire) == WI_POLL_WAITING) {
+        if (wi_futex_wait(&poll->word, WI_POLL_WAITING, deadline_ns) != -ETIMEDOUT) continue;
+        uint32_t waiting = WI_POLL_WAITING;
+        if (wi_cas(&poll->word, &waiting, WI_POLL_GIVEN_UP, acq_rel))
+            return WI_FAIL(TIMEDOUT, .detail = "the event had not passed");
+    }
+    int result = poll->result;
+    wi_free(poll);
+    return result < 0 ? WI_FAIL(DEVICE, .detail = "the work before the event failed") : 0;
+}
+
+bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
+{
+    struct wi_poll *fresh = wi_exchange(&context->polls, NULL, acquire);
+    while (fresh) {
+        struct wi_poll *next = fresh->next;
+        fresh->next = *list;
+        *list = fresh;
+        fresh = next;
+    }
+    struct wi_poll **link = list;
+    while (*link) {
+        struct wi_poll *poll = *link;
+        if (wi_load(&poll->word, acquire) == WI_POLL_GIVEN_UP) {
+            *link = poll->next;
+            wi_free(poll);
+            continue;
+        }
+        int err = context->device->ops->event_query(context->device, poll->event);
+        if (err == WEIR_EAGAIN) {
+            link = &poll->next;
+            continue;
+        }
+        *link = poll->next;
+        poll->result = err;
+        uint32_t waiting = WI_POLL_WAITING;
+        /*
+         * The waiter may free the request as soon as the word says DONE, so the wake may hit a word that is no
+         * futex any more: a spurious wake, which every sleeper in weir allows for.
+         */
+        _Atomic uint32_t *word = &poll->word;
+        if (wi_cas(word, &waiting, WI_POLL_DONE, acq_rel)) {
+            wi_futex_wake(word, 1);
+        } else {
+            wi_free(poll);
+        }
+    }
+    return *list != NULL;
+}

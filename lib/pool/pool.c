@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pool.c - making and closing pools, and bringing records home; growth and shrinking are in grow.c */
+#include "pool/pool.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/settings.h"
+#include "pool/directory.h"
+#include "pool/grow.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- blocks ---- */
+
+static pthread_mutex_t   spare_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct weir_pool *spares;
+
+static struct weir_pool *take_block(void)
+{
+    pthread_mutex_lock(&spare_lock);
+    struct weir_pool *pool = spares;
+    if (pool) spares = pool->next;
+    pthread_mutex_unlock(&spare_lock);
+    if (pool) return pool;
+
+    size_t slots_at = wi_round_up(sizeof *pool, _Alignof(struct wi_slot));
+    pool = wi_calloc_aligned(_Alignof(struct weir_pool), 1,
+                             slots_at + wi_store_slots_capacity() * sizeof(struct wi_slot));
+    if (!pool) return NULL;
+    wi_store_make(&pool->store, (struct wi_slot *)((char *)pool + slots_at));
+    pthread_mutex_init(&pool->lock, NULL);
+    return pool;
+}
+
+static void give_block(struct weir_pool *pool)
+{
+    pthread_mutex_lock(&spare_lock);
+    pool->next = spares;
+    spares = pool;
+    pthread_mutex_unlock(&spare_lock);
+}
+
+/* ---- what the store asks of the pool ---- */
+
+__thread bool wi_is_keeper;
+
+static void reap_all(void *ctx)
+{
+    struct weir_pool  *pool = ctx;
+    struct wi_context *context = pool->context;
+    struct wi_reaper   reaper = {.home = wi_pool_home};
+    uint32_t           streams = wi_load(&context->streams, acquire);
+    if (wi_load(&context->device->lost, relaxed)) return;
+    for (uint32_t i = 0; i < streams; i++) {
+        struct wi_stream *stream = wi_load(&context->stream[i], acquire);
+        if (stream && wi_load(&stream->armed, relaxed)) (void)wi_reap(stream, &reaper);
+    }
+}
+
+static void starved(void *ctx)
+{
+    struct weir_pool *pool = ctx;
+    if (wi_load(&pool->total, relaxed) >= pool->store.records_max) return;
+    if (wi_load(&pool->wants_growth, relaxed)) return;
+    wi_store(&pool->wants_growth, 1, release);
+    wi_kick(&pool->context->monitor);
+}
+
+static void kick(void *ctx)
+{
+    struct weir_pool *pool = ctx;
+    wi_store(&pool->wants_service, 1, release);
+    /* The keeper's own serving may ask for more of it: it sees the flag at the end of its round, and backs off. */
+    if (!wi_is_keeper) wi_kick(&pool->context->keeper);
+    if (wi_load(&pool->store.gate, relaxed) & WI_GATE_SHUT) wi_kick(&pool->context->monitor);
+}
+
+/* ---- create ---- */
+
+static int fill_min(struct weir_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    int err = wi_pool_grow_locked(pool, pool->opts.buffers_min);
+    pthread_mutex_unlock(&pool->lock);
+    if (err >= 0) (void)wi_pool_keep(pool); /* nobody else knows the pool yet: the lane has this one producer */
+    return err;
+}
+
+int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
+{
+    struct weir_pool *pool = take_block();
+    if (!pool) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a pool");
+    pool->rt = spec->rt;
+    pool->context = wi_context_of(spec->rt);
+    pool->kind = spec->kind;
+    pool->stream_class = spec->stream_class;
+    pool->event_flags = spec->event_flags;
+    pool->opts = *spec->opts;
+    pool->make = spec->make;
+    pool->drop = spec->drop;
+    pool->life = WI_POOL_OPEN;
+    pool->stretches = NULL;
+    pool->grown_ns = pool->shrunk_ns = pool->quiet_ns = 0;
+    wi_store(&pool->total, 0, relaxed);
+    wi_store(&pool->fresh, NULL, relaxed);
+    wi_store(&pool->wants_growth, 0, relaxed);
+    wi_store(&pool->wants_service, 0, relaxed);
+    memset(&pool->stat, 0, sizeof pool->stat);
+    snprintf(pool->name, sizeof pool->name, "%s", spec->opts->name ? spec->opts->name : "pool");
+    pool->opts.name = pool->name;
+
+    bool fifo = pool->opts.strategy == WEIR_STRATEGY_ROUND_ROBIN ||
+                pool->opts.strategy == WEIR_STRATEGY_LEAST_RECENT;
+    int  err = wi_records_reserve(pool->opts.buffers_max, &pool->range);
+    if (err < 0) goto give_pool;
+    struct wi_store_opts store = {
+        .context = pool->context,
+        .records = pool->range.base,
+        .records_max = pool->opts.buffers_max,
+        .slots = fifo ? 0 : wi_store_slots(pool->opts.buffers_max),
+        .headroom = pool->opts.strategy == WEIR_STRATEGY_PRIORITY ? pool->opts.headroom : 0,
+        .low_water = (uint32_t)(pool->opts.buffers_min * pool->opts.low_water_percent / 100),
+        .age_ns = wi_settings()->waiters_age_ms * WI_NS_PER_MS,
+        .owner = {.reap = reap_all, .starved = starved, .kick = kick, .divert = wi_pool_divert, .ctx = pool},
+    };
+    err = wi_store_init(&pool->store, &store);
+    if (err < 0) goto give_range;
+    pool->leases_before = 0;
+    for (size_t i = 0; i < pool->opts.buffers_max; i++)
+        pool->leases_before += wi_load(&pool->store.records[i].word, relaxed) >> WI_GENERATION_SHIFT;
+    err = fill_min(pool);
+    if (err < 0) goto close_store;
+    wi_runtime_add_pool(pool->rt, pool);
+    *out = pool;
+    return 0;
+
+close_store:
+    wi_store_shut(&pool->store, WI_GATE_CLOSED);
+    (void)wi_store_collect(&pool->store);
+    wi_pool_free_stretches(pool);
+    wi_store_fini(&pool->store);
+give_range:
+    wi_records_return(&pool->range);
+give_pool:
+    give_block(pool);
+    return err;
+}
+
+/* ---- close ---- */
+
+bool wi_pool_collect(struct weir_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool done = false;
+    if (pool->life == WI_POOL_CLOSING) {
+        (void)wi_exchange(&pool->fresh, NULL, acquire); /* made, still GONE, never to be seen */
+        done = wi_store_collect(&pool->store) == 0;
+        if (done) pool->life = WI_POOL_ENDED;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return done;
+}
+
+static void clear_record(struct wi_record *record)
+{
+    wi_marks_clear(record);
+    wi_free(wi_load(&record->more, relaxed));
+    wi_store(&record->more, NULL, relaxed);
+    uint64_t generation = wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT;
+    wi_store(&record->word, generation << WI_GENERATION_SHIFT, release);
+    wi_store(&record->attention, 0, relaxed);
+    record->face = (struct weir_buffer){0};
+    record->object = NULL;
+}
+
+void wi_pool_recycle(struct weir_pool *pool)
+{
+    uint64_t lost = 0;
+    wi_epoch_synchronize(); /* releases that are half-way through the store have left it */
+    for (uint32_t i = 0; i < pool->store.records_max; i++) {
+        uint64_t state = wi_word_state(wi_load(&pool->store.records[i].word, acquire));
+        lost += state == WI_QUARANTINED;
+    }
+    if (lost > 0)
+        wi_log(WARN, "pool", "%s: %llu quarantined objects stay mapped", pool->name, (unsigned long long)lost);
+    wi_pool_free_stretches(pool);
+    wi_store_fini(&pool->store);
+    if (lost == 0) {
+        for (uint32_t i = 0; i < pool->store.records_max; i++) clear_record(&pool->store.records[i]);
+        wi_records_return(&pool->range);
+    }
+    give_block(pool);
+}
+
+size_t wi_pool_close(struct weir_pool *pool)
+{
+    wi_store_shut(&pool->store, WI_GATE_CLOSED);
+    pthread_mutex_lock(&pool->lock);
+    pool->life = WI_POOL_CLOSING;
+    pthread_mutex_unlock(&pool->lock);
+    reap_all(pool);
+    struct weir_pool_stats stats;
+    wi_pool_read_stats(pool, &stats);
+    return stats.leased;
+}
+
+/* ---- home ---- */
+
+void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record)
+{
+    struct weir_pool *pool = wi_pool_of(record);
+    wi_add(&pool->stat.reaps, 1, relaxed);
+    wi_marks_clear(record);
+    uint32_t attention = wi_and(&record->attention, ~(uint32_t)WI_ATTENTION_GUARD, relaxed);
+    if (attention & WI_ATTENTION_SCRUB) memset(record->face.host, 0, record->face.bytes);
+    if ((attention & WI_ATTENTION_DIVERT) && wi_pool_divert(pool, record)) return;
+    if (reaper->keeper) {
+        wi_store_publish_lane(&pool->store, record, WI_RETIRING);
+    } else {
+        (void)wi_store_publish(&pool->store, record, WI_RETIRING);
+    }
+}
+
+static int take_lease_back(struct wi_record *record, enum wi_state to)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    do {
+        if (wi_word_state(word) != WI_LEASED) {
+            wi_add(&record->store->stat.misuses, 1, relaxed);
+            return WEIR_ENOTLEASED;
+        }
+    } while (!wi_cas(&record->word, &word, wi_word_with(word, to), seq_cst));
+    return 0;
+}
+
+int wi_pool_release_attentive(struct wi_record *record)
+{
+    struct weir_pool *pool = wi_pool_of(record);
+    WI_TRY(take_lease_back(record, WI_RETIRING)); /* from here on this release owns the record */
+    bool guarded = wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD;
+    if (guarded && !(pool->opts.flags & WEIR_POOL_IGNORE_GUARDS)) {
+        wi_add(&pool->stat.retires, 1, relaxed);
+        if (wi_load(&pool->context->closed, acquire) < 2 && wi_retire(record)) return 0;
+        wi_sub(&pool->stat.retires, 1, relaxed);
+    }
+    struct wi_reaper reaper = {.keeper = false};
+    wi_sub(&pool->stat.reaps, 1, relaxed); /* it never waited: home() counts one */
+    wi_pool_home(&reaper, record);
+    uint32_t gate = wi_load(&pool->store.gate, seq_cst);
+    if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
+    if (gate & WI_GATE_DEAD) return WI_FAIL(CLOSED, .detail = "released after its runtime was destroyed");
+    return 0;
+}
+
+/* ---- keeper ---- */
+
+bool wi_pool_keep(struct weir_pool *pool)
+{
+    /* order(fresh): acquire; pairs with the push in grow.c. Reversed, so that objects enter in the order of their making. */
+    struct wi_record *fresh = wi_exchange(&pool->fresh, NULL, acquire);
+    struct wi_record *ordered = NULL;
+    while (fresh) {
+        struct wi_record *next = fresh->next;
+        fresh->next = ordered;
+        ordered = fresh;
+        fresh = next;
+    }
+    while (ordered) {
+        struct wi_record *next = ordered->next;
+        wi_store_publish_lane(&pool->store, ordered, WI_GONE);
+        ordered = next;
+    }
+    if (wi_load(&pool->wants_service, relaxed) && wi_exchange(&pool->wants_service, 0, acquire) &&
+        (wi_load(&pool->store.gate, seq_cst) & WI_GATE_QUEUED))
+        wi_store_serve(&pool->store);
+    return wi_load(&pool->wants_service, relaxed) != 0;
+}
+
+/* ---- stats ---- */
+
+void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
+{
+    struct wi_store *store = &pool->store;
+    memset(out, 0, sizeof *out);
+    snprintf(out->name, sizeof out->name, "%s", pool->name);
+    out->buffer_bytes = pool->kind == WI_POOL_BUFFERS ? pool->opts.buffer_bytes : 0;
+    out->memory = pool->opts.memory;
+    out->total = wi_load(&pool->total, acquire);
+    for (uint32_t i = 0; i < store->records_max; i++) {
+        uint64_t word = wi_load(&store->records[i].word, acquire);
+        out->acquires += word >> WI_GENERATION_SHIFT;
+        switch (wi_word_state(word)) {
+        case WI_FREE: out->free++; break;
+        case WI_LEASED: out->leased++; break;
+        case WI_RETIRING: out->retiring++; break;
+        case WI_QUARANTINED: out->quarantined++; break;
+        default: break;
+        }
+    }
+    out->acquires -= pool->leases_before + wi_load(&store->stat.ungiven, relaxed);
+    out->waiting = wi_load(&store->gate, relaxed) & WI_GATE_QUEUED;
+    out->lane_hits = wi_load(&store->stat.lane_hits, relaxed);
+    out->commons_hits = wi_load(&store->stat.commons_hits, relaxed);
+    out->steal_hits = wi_load(&store->stat.steal_hits, relaxed);
+    out->handoffs = wi_load(&store->stat.handoffs, relaxed);
+    out->misses = wi_load(&store->stat.misses, relaxed);
+    out->timeouts = wi_load(&store->stat.timeouts, relaxed);
+    out->misuses = wi_load(&store->stat.misuses, relaxed);
+    uint64_t others = out->lane_hits + out->commons_hits + out->steal_hits;
+    out->slot_hits = out->acquires > others ? out->acquires - others : 0;
+    out->retires = wi_load(&pool->stat.retires, relaxed);
+    out->reaps = wi_load(&pool->stat.reaps, relaxed);
+    out->grows = wi_load(&pool->stat.grows, relaxed);
+    out->grow_failures = wi_load(&pool->stat.grow_failures, relaxed);
+    out->shrinks = wi_load(&pool->stat.shrinks, relaxed);
+    out->bytes_up = wi_load(&pool->stat.bytes_up, relaxed);
+    out->bytes_down = wi_load(&pool->stat.bytes_down, relaxed);
+    wi_histogram_read(&store->acquire, &out->acquire);
+    wi_histogram_read(&store->wait, &out->wait);
+}

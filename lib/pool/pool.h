@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.h - the life of a pool: making objects, growing, shrinking, closing
+ *
+ * Buffers, the streams of one class, and events are all pools: a free store plus a way to make objects.
+ *
+ * Who runs what
+ *   requests   acquire and release (buffer.c, stream.c, event.c); never here
+ *   the keeper wi_pool_keep(): puts new objects into the lane, serves waiters
+ *   the monitor wi_pool_tend(): grows ahead of demand, retires stretches, frees closed pools
+ *
+ * Growing: the monitor makes a stretch (a slab and its records) and hands the records to the keeper through a
+ * list; only the keeper fills the lane. Shrinking: the newest stretch is marked DIVERT; its records leave the
+ * store as they come home (or are claimed where they lie); when all are GONE, one epoch later, its memory goes
+ * back to the system.
+ *
+ * A closing pool is out of the runtime's list, so the keeper does not visit it any more.
+ *
+ * Locks: `lock` (rank: pool) guards stretches and life cycle, against monitor, reserve, trim, destroy and stats.
+ * Never taken by acquire or release.
+ *
+ * Pool blocks are type-stable: a late release may still look at one. They are recycled through a list.
+ */
+#ifndef WI_POOL_H
+#define WI_POOL_H
+
+#include "pool/context.h"
+#include "pool/store.h"
+#include "pool/ticks.h"
+#include "sync/records.h"
+
+#include <weir/stats.h>
+
+#define WI_POOL_NAME_BYTES 32
+
+enum wi_pool_kind { WI_POOL_BUFFERS, WI_POOL_STREAMS, WI_POOL_EVENTS };
+enum wi_pool_life { WI_POOL_OPEN, WI_POOL_CLOSING, WI_POOL_ENDED };
+
+/* A slab and the records of its blocks. */
+struct wi_stretch {
+    struct wi_stretch *next;    /* newest first */
+    struct wi_slab    *slab;
+    struct wi_record **record;  /* slab->blocks of them, in block order */
+    bool               retiring; /* being emptied for shrink */
+};
+
+struct weir_pool {
+    struct wi_store store; /* first: a hit needs no further pointer */
+
+    /* Fixed while open. */
+    struct weir_runtime    *rt;
+    struct wi_context      *context;
+    char                    name[WI_POOL_NAME_BYTES];
+    enum wi_pool_kind       kind;
+    uint32_t                stream_class;
+    uint32_t                event_flags;
+    struct weir_pool_opts   opts; /* buffers: with defaults filled in */
+    struct wi_record_range  range;
+    uint64_t                leases_before; /* leases given on these records in earlier pools */
+    /* Make one object for record->object and drop it again; streams and events. */
+    int  (*make)(struct weir_pool *pool, struct wi_record *record);
+    void (*drop)(struct weir_pool *pool, struct wi_record *record);
+
+    pthread_mutex_t    lock;
+    enum wi_pool_life  life;       /* under lock */
+    struct wi_stretch *stretches;  /* under lock; readers of address lookup: epoch (directory.c) */
+    _Atomic uint64_t   total;      /* objects that exist */
+    uint64_t           grown_ns;   /* monitor: time of the last growth, shrink, and of the first quiet period */
+    uint64_t           shrunk_ns;
+    uint64_t           quiet_ns;
+    struct weir_pool  *next;       /* in the runtime's list, under its lock */
+
+    _Atomic(struct wi_record *) fresh; /* made by the monitor, for the keeper's lane */
+    _Atomic uint32_t wants_growth;     /* an acquire found little or nothing */
+    _Atomic uint32_t wants_service;    /* the keeper should serve */
+
+    struct {
+        _Atomic uint64_t retires, reaps, grows, grow_failures, shrinks, bytes_up, bytes_down;
+    } stat;
+};
+
+struct wi_pool_spec {
+    struct weir_runtime         *rt;
+    enum wi_pool_kind            kind;
+    uint32_t                     stream_class;
+    uint32_t                     event_flags;
+    const struct weir_pool_opts *opts; /* with defaults filled in */
+    int  (*make)(struct weir_pool *pool, struct wi_record *record);
+    void (*drop)(struct weir_pool *pool, struct wi_record *record);
+};
+
+/* Make a pool with opts->buffers_min objects. Blocks. On failure nothing is left behind. */
+int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out);
+
+/* Close the gate and free what can be freed now. Returns how many objects are still out; the monitor frees the rest later. */
+size_t wi_pool_close(struct weir_pool *pool);
+
+/* Free a closing pool if everything has come home. True: the block has been recycled; the caller has unlinked it before. */
+bool wi_pool_collect(struct weir_pool *pool);
+void wi_pool_recycle(struct weir_pool *pool);
+
+/* True on a keeper's thread. */
+extern __thread bool wi_is_keeper;
+/* The keeper. Returns true when it should be called again soon. */
+bool wi_pool_keep(struct weir_pool *pool);
+/* The monitor. Returns when it wants to be called again, WEIR_FOREVER: only when kicked. */
+uint64_t wi_pool_tend(struct weir_pool *pool, uint64_t now_ns);
+
+/* A record whose device work is done comes home; wi_reaper.home. */
+void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record);
+
+/* Release of a record that needs attention: marks, divert, scrub. Returns 0 or NOTLEASED. */
+WI_COLD int wi_pool_release_attentive(struct wi_record *record);
+
+void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out);
+
+static inline struct weir_pool *wi_pool_of(const struct wi_record *record)
+{
+    return (struct weir_pool *)record->store; /* first member */
+}
+
+/* What the runtime layer provides: its list of pools, and its clock of periods. */
+void wi_runtime_add_pool(struct weir_runtime *rt, struct weir_pool *pool);
+void wi_runtime_remove_pool(struct weir_runtime *rt, struct weir_pool *pool);
+/* A pool that has been removed and closed: free it now if everything is home, else leave it to the monitor. */
+void wi_runtime_bury_pool(struct weir_runtime *rt, struct weir_pool *pool);
+/* When a monitor period began, on CLOCK_MONOTONIC. */
+uint64_t wi_runtime_period_start_ns(const struct weir_runtime *rt, uint32_t period);
+
+#endif

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * record.h - the record behind every lease: buffer, stream or event
+ *
+ * A record lives as long as the process (type-stable, lib/sync/records.h): a stale pointer to it may always be
+ * read. Its one atomic word is the truth about who owns the object:
+ *
+ *     generation (56 bits) | HOME | state
+ *
+ *     GONE         no memory behind it: not made yet, or shrunk away. Held by the pool.
+ *     FREE|HOME    free, and whoever has a pointer to it may claim it by compare-and-swap.
+ *     FREE         free, but in somebody's hand, the lane or the commons: only its taker may lease it.
+ *     LEASED       held by a caller. With HOME its slot still points at it.
+ *     RETIRING     released; its device work is pending. Held by the retire queue.
+ *     QUARANTINED  its device work failed. Never leaves this state.
+ *
+ * HOME says "a slot may point here". It is set before the record enters a slot and cleared only by the one
+ * who took it out of the slot. The generation grows with every lease, so the sum over a pool's records is the
+ * number of leases given, and a hit needs no counter.
+ */
+#ifndef WI_RECORD_H
+#define WI_RECORD_H
+
+#include "base/atomic.h"
+#include "base/base.h"
+
+#include <weir/pool.h>
+
+enum wi_state {
+    WI_GONE = 0,
+    WI_FREE = 1,
+    WI_LEASED = 2,
+    WI_RETIRING = 3,
+    WI_QUARANTINED = 4,
+    WI_STATE_MASK = 7,
+    WI_HOME = 8
+};
+
+#define WI_GENERATION_SHIFT 8
+#define WI_GENERATION_ONE   (UINT64_C(1) << WI_GENERATION_SHIFT)
+
+/* Why a release must leave its short path. Any bit set: look. */
+enum wi_attention {
+    WI_ATTENTION_GUARD = 1,  /* the buffer was marked by device work in this lease */
+    WI_ATTENTION_DIVERT = 2, /* its slab is being retired: it goes to the pool, not to the free store */
+    WI_ATTENTION_SCRUB = 4   /* its bytes must be zeroed before it is free */
+};
+
+#define WI_MARKS 8
+
+struct wi_store;
+struct wi_fifo_node;
+struct wi_slab;
+struct wi_record_more;
+
+struct wi_record {
+    /* Line 1: all that a hit touches. */
+    struct weir_buffer   face;      /* written while the record is GONE; read by its holder */
+    _Atomic uint64_t     word;
+    struct wi_store     *store;     /* fixed while the record belongs to a store */
+    _Atomic uint32_t     attention; /* enum wi_attention */
+    _Atomic uint32_t     period;    /* monitor period of the last acquire; any thread, approximate */
+    struct wi_fifo_node *node;      /* a commons node; belongs to whoever owns the record */
+    uint32_t             index;     /* in its store; fixed */
+    uint32_t             reserved;
+
+    /*
+     * Lines 2 and 3: written by the holder, or by its retire queue's reaper.
+     * A mark is stream number + 1 (16 bits) | tick (48 bits): the device is done when that stream has
+     * passed that tick. 0: none.
+     */
+    _Atomic uint64_t       mark[WI_MARKS];
+    _Atomic(struct wi_record_more *) more; /* marks beyond WI_MARKS; made on first need, kept */
+    struct wi_record      *next;   /* in a retire queue or a divert list */
+    void                  *object; /* struct wi_stretch of a buffer, struct wi_stream of a stream, struct wi_event of an event */
+    _Atomic uint64_t       bytes_up;
+    _Atomic uint64_t       bytes_down;
+    uint64_t               mirror; /* device mirror of a host buffer, 0: not made */
+    const void            *lease_site; /* return address of the acquire, for the leak report */
+    uint64_t               spare;
+};
+
+_Static_assert(sizeof(struct weir_buffer) == 24, "the public prefix is part of the hot line");
+_Static_assert(offsetof(struct wi_record, mark) == WI_CACHELINE_BYTES, "a hit touches one line");
+_Static_assert(sizeof(struct wi_record) == 3 * WI_CACHELINE_BYTES, "lib/sync/records.h hands out 192 bytes");
+
+static inline uint64_t wi_word_state(uint64_t word)
+{
+    return word & WI_STATE_MASK;
+}
+
+static inline uint64_t wi_word_with(uint64_t word, uint64_t state)
+{
+    return (word & ~(uint64_t)WI_STATE_MASK) | state;
+}
+
+#endif

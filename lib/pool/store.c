@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* store.c - the levels of the free store: slots, lane, commons; see store.h for the picture and the law */
+#include "pool/store.h"
+
+#include "base/alloc.h"
+#include "base/settings.h"
+
+#include <string.h>
+
+uint32_t wi_store_slots_capacity(void)
+{
+    uint64_t count = wi_setting_given(WI_SETTING_slots) ? wi_settings()->slots : wi_cpu_count();
+    if (count > WI_SLOTS_MAX) count = WI_SLOTS_MAX;
+    return count < 1 ? 1 : (uint32_t)count;
+}
+
+uint32_t wi_store_slots(size_t records_max)
+{
+    uint32_t capacity = wi_store_slots_capacity();
+    if (wi_setting_given(WI_SETTING_slots)) return wi_settings()->slots == 0 ? 0 : capacity;
+    size_t slots = records_max / 2 < capacity ? records_max / 2 : capacity;
+    return slots < 1 ? 1 : (uint32_t)slots;
+}
+
+void wi_store_make(struct wi_store *store, struct wi_slot *slot)
+{
+    memset(store, 0, sizeof *store);
+    store->slot = slot;
+    wi_store(&store->gate, WI_GATE_CLOSED, relaxed);
+}
+
+/* The store's memory that is per pool and not type-stable: freed only when no release can be inside. */
+static int make_parts(struct wi_store *store, const struct wi_store_opts *opts)
+{
+    size_t               count = opts->records_max;
+    size_t               capacity = 2;
+    struct wi_fifo_node *nodes;
+    while (capacity < count + 1 && capacity < WI_LANE_CAPACITY) capacity *= 2;
+
+    store->pile = wi_calloc(count, sizeof *store->pile);
+    nodes = wi_calloc_aligned(_Alignof(struct wi_fifo_node), count + 1, sizeof *nodes);
+    ck_ring_buffer_t *buffer = wi_calloc_aligned(WI_CACHELINE_BYTES, capacity, sizeof *buffer);
+    if (!store->pile || !nodes || !buffer) {
+        wi_free(store->pile);
+        wi_free(nodes);
+        wi_free(buffer);
+        store->pile = NULL;
+        return WI_FAIL(NOMEM, .call = "calloc", .detail = "the free store of a pool",
+                       .wanted = count * sizeof *nodes);
+    }
+    store->nodes = nodes;
+    wi_fifo_init(&store->fifo, &nodes[count]);
+    wi_ring_init(&store->lane, buffer, (unsigned)capacity);
+    for (size_t i = 0; i < count; i++) {
+        struct wi_record *record = &opts->records[i];
+        record->node = &nodes[i];
+        record->store = store;
+        record->index = (uint32_t)i;
+    }
+    return 0;
+}
+
+/* CPU number to slot, in 16.16 fixed point: spreads the CPUs evenly over fewer slots. */
+static uint32_t slot_factor(uint32_t slots)
+{
+    unsigned cpus = wi_cpu_count();
+    return slots >= cpus ? 1u << 16 : (uint32_t)(((uint64_t)(slots ? slots : 1) << 16) / cpus);
+}
+
+int wi_store_init(struct wi_store *store, const struct wi_store_opts *opts)
+{
+    wi_assert(opts->slots <= wi_store_slots_capacity());
+    wi_queue_enter(store); /* a late releaser of the block's last pool may be inside: wait until it has left */
+    int err = make_parts(store, opts);
+    if (err >= 0) {
+        store->slots = opts->slots;
+        store->slot_factor = slot_factor(opts->slots);
+        store->owner = opts->owner;
+        store->context = opts->context;
+        store->records = opts->records;
+        store->records_max = (uint32_t)opts->records_max;
+        store->headroom = opts->headroom;
+        store->low_water = opts->low_water;
+        store->age_ns = opts->age_ns;
+        store->pile_count = 0;
+        wi_store(&store->available, 0, relaxed);
+        wi_store(&store->count, 0, relaxed);
+        memset(&store->stat, 0, sizeof store->stat);
+        wi_histogram_clear(&store->acquire);
+        wi_histogram_clear(&store->wait);
+        wi_store(&store->gate, opts->headroom ? WI_GATE_PERMITS : 0, seq_cst);
+    }
+    wi_queue_leave(store);
+    return err;
+}
+
+void wi_store_fini(struct wi_store *store)
+{
+    wi_queue_enter(store);
+    wi_or(&store->gate, WI_GATE_CLOSED, seq_cst);
+    for (uint32_t i = 0; i < store->slots; i++) wi_store(&store->slot[i].record, NULL, relaxed);
+    wi_free(store->pile);
+    wi_free(store->nodes);
+    wi_free(store->lane.buffer);
+    store->pile = NULL;
+    store->nodes = NULL;
+    store->lane.buffer = NULL;
+    wi_queue_leave(store);
+}
+
+/* ---- putting ---- */
+
+static void put_commons(struct wi_store *store, struct wi_record *record)
+{
+    /* order(count): raised before the record is in, so that nobody sees 0 while it is; pairs with the load in wi_store_look(). */
+    wi_add(&store->count, 1, seq_cst);
+    wi_fifo_put(&store->fifo, record->node, record);
+    wi_fence(seq_cst); /* the enqueue is CK's; it must be seen before the gate is read */
+}
+
+/* `record` has just left a slot by the caller's exchange: only the caller may clear its HOME. */
+static void displace(struct wi_store *store, struct wi_record *record)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    do {
+        wi_assert(word & WI_HOME);
+    } while (!wi_cas(&record->word, &word, word & ~(uint64_t)WI_HOME, seq_cst));
+    if (wi_word_state(word) == WI_FREE) put_commons(store, record);
+}
+
+static bool slot_is_idle(const struct wi_record *held)
+{
+    return held && wi_word_state(wi_load(&held->word, relaxed)) == WI_FREE;
+}
+
+int wi_store_publish(struct wi_store *store, struct wi_record *record, enum wi_state from)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    for (;;) {
+        if (wi_word_state(word) != from) {
+            wi_add(&store->stat.misuses, 1, relaxed);
+            return WEIR_ENOTLEASED;
+        }
+        uint64_t freed = wi_word_with(word, WI_FREE);
+        if (word & WI_HOME) {
+            if (wi_cas(&record->word, &word, freed, seq_cst)) break;
+            continue;
+        }
+        struct wi_slot *slot = wi_store_own_slot(store);
+        if (store->slots == 0 || slot_is_idle(wi_load(&slot->record, acquire))) {
+            if (!wi_cas(&record->word, &word, freed, seq_cst)) continue;
+            put_commons(store, record);
+            break;
+        }
+        /*
+         * The epoch keeps the store's parts alive: between the two steps somebody with an old hint may lease
+         * the record, release it, and the pool may be gone.
+         */
+        struct wi_thread *self = wi_thread_self();
+        wi_epoch_begin(self);
+        bool won = wi_cas(&record->word, &word, freed | WI_HOME, seq_cst);
+        if (won) {
+            /* order(slot): seq_cst; the word is HOME before the slot points here. */
+            struct wi_record *held = wi_exchange(&slot->record, record, seq_cst);
+            if (held) displace(store, held);
+        }
+        wi_epoch_end(self);
+        if (won) break;
+    }
+    return wi_load(&store->gate, seq_cst) != 0 ? wi_store_gated(store) : 0;
+}
+
+void wi_store_publish_lane(struct wi_store *store, struct wi_record *record, enum wi_state from)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    for (;;) {
+        wi_assert(wi_word_state(word) == from);
+        if (!wi_cas(&record->word, &word, wi_word_with(word, WI_FREE), seq_cst)) continue;
+        if (!(word & WI_HOME) && !wi_ring_put_spmc(&store->lane, record)) put_commons(store, record);
+        break;
+    }
+    wi_fence(seq_cst); /* the enqueue is CK's; it must be seen before the gate is read */
+    if (wi_load(&store->gate, seq_cst) != 0) (void)wi_store_gated(store);
+}
+
+int wi_store_release_slow(struct wi_record *record, uint64_t word)
+{
+    (void)word;
+    return wi_store_publish(record->store, record, WI_LEASED);
+}
+
+int wi_store_gated(struct wi_store *store)
+{
+    uint32_t gate = wi_load(&store->gate, seq_cst);
+    if (WI_UNLIKELY(gate & WI_GATE_FORKED)) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
+    if (gate & WI_GATE_PERMITS) {
+        /* order(permit): after publishing; pairs with the compare-and-swap in wi_queue_permit(). */
+        wi_add(&store->available, 1, seq_cst);
+        gate = wi_load(&store->gate, seq_cst);
+    }
+    if (gate & WI_GATE_QUEUED) wi_store_serve(store);
+    if (gate & WI_GATE_SHUT) {
+        if (store->owner.kick) store->owner.kick(store->owner.ctx);
+        if (gate & WI_GATE_DEAD)
+            return WI_FAIL(CLOSED, .detail = "released after its runtime was destroyed");
+    }
+    return 0;
+}
+
+/* ---- taking ---- */
+
+/* A record that left the lane or the commons belongs to its taker alone: a plain store leases it. */
+static struct wi_record *lease(struct wi_store *store, struct wi_record *record)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    wi_assert((word & (WI_STATE_MASK | WI_HOME)) == WI_FREE);
+    if (WI_UNLIKELY(wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT) && store->owner.divert &&
+        store->owner.divert(store->owner.ctx, record)) {
+        if (store->headroom) wi_sub(&store->available, 1, relaxed);
+        return NULL;
+    }
+    wi_store(&record->word, wi_word_with(word, WI_LEASED) + WI_GENERATION_ONE, relaxed);
+    wi_store(&record->period, wi_load(&store->period, relaxed), relaxed);
+    return record;
+}
+
+static struct wi_record *claim(struct wi_store *store, struct wi_slot *slot)
+{
+    /* order(release-gate): seq_cst, because a look while leaving the queue must see what a release published. */
+    struct wi_record *record = wi_load(&slot->record, seq_cst);
+    if (!record) return NULL;
+    uint64_t word = wi_load(&record->word, seq_cst);
+    while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
+        uint64_t leased = wi_word_with(word, WI_LEASED) + WI_GENERATION_ONE;
+        if (wi_cas(&record->word, &word, leased, acquire)) {
+            wi_store(&record->period, wi_load(&store->period, relaxed), relaxed);
+            return record;
+        }
+    }
+    return NULL;
+}
+
+struct wi_record *wi_store_claim_own(struct wi_store *store)
+{
+    return claim(store, wi_store_own_slot(store));
+}
+
+struct wi_record *wi_store_look(struct wi_store *store, bool *lied)
+{
+    struct wi_record *record;
+    while ((record = wi_ring_take_spmc(&store->lane))) {
+        if (!lease(store, record)) continue;
+        wi_add(&store->stat.lane_hits, 1, relaxed);
+        return record;
+    }
+    for (int i = 0; wi_load(&store->count, seq_cst) > 0; i++) {
+        struct wi_fifo_node *node;
+        if (i == WI_COMMONS_TRIES) {
+            *lied = true;
+            wi_add(&store->stat.lies, 1, relaxed);
+            break;
+        }
+        record = wi_fifo_take(&store->fifo, &node);
+        if (!record) continue;
+        /* order(count): lowered after the record is out. */
+        wi_sub(&store->count, 1, relaxed);
+        record->node = node;
+        if (!lease(store, record)) {
+            i = -1;
+            continue;
+        }
+        wi_add(&store->stat.commons_hits, 1, relaxed);
+        return record;
+    }
+    uint32_t at = (uint32_t)(wi_store_own_slot(store) - store->slot);
+    for (uint32_t i = 0; i < store->slots; i++) {
+        record = claim(store, &store->slot[at]);
+        if (record) {
+            wi_add(&store->stat.steal_hits, 1, relaxed);
+            return record;
+        }
+        at = at + 1 == store->slots ? 0 : at + 1;
+    }
+    return NULL;
+}
+
+static void starved(struct wi_store *store)
+{
+    if (store->owner.starved) store->owner.starved(store->owner.ctx);
+}
+
+int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, struct wi_record **out)
+{
+    uint32_t          gate = wi_load(&store->gate, relaxed);
+    struct wi_record *record = NULL;
+    bool              lied = false;
+    bool              sampled = false;
+    uint64_t          begin_ns = weir_clock_ns();
+
+    if (ask->need == 1 && !(gate & (WI_GATE_QUEUED | WI_GATE_SHUT)) && wi_queue_permit(store, ask)) {
+        record = wi_store_claim_own(store);
+        sampled = record != NULL;
+        if (!record) {
+            wi_add(&store->stat.misses, 1, relaxed);
+            record = wi_store_look(store, &lied);
+            if (record && wi_load(&store->count, relaxed) < (int64_t)store->low_water) starved(store);
+        }
+        if (!record && store->owner.reap) {
+            store->owner.reap(store->owner.ctx);
+            record = wi_store_claim_own(store);
+            if (!record) record = wi_store_look(store, &lied);
+        }
+        if (!record) wi_queue_unpermit(store, 1);
+    }
+    if (record) {
+        /* With headroom every hit comes here: only one in 256 of them is noted. */
+        bool hit_again = sampled && (gate & WI_GATE_PERMITS) &&
+                         ((wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK);
+        if (!hit_again) wi_histogram_add(&store->acquire, weir_clock_ns() - begin_ns);
+        *out = record;
+        return 0;
+    }
+    if (!(gate & WI_GATE_SHUT)) starved(store);
+
+    struct wi_waiter *waiter = &wi_thread_self()->waiter;
+    waiter->since_ns = begin_ns;
+    int      err = wi_queue_wait(store, ask, waiter, out);
+    uint64_t took_ns = weir_clock_ns() - begin_ns;
+    if (err == 0 || err == WEIR_ETIMEDOUT) wi_histogram_add(&store->wait, took_ns);
+    if (err == 0) wi_histogram_add(&store->acquire, took_ns);
+    if (err == WEIR_EAGAIN || err == WEIR_ETIMEDOUT) wi_add(&store->stat.timeouts, 1, relaxed);
+    return err;
+}
+
+/* ---- closing and sweeping ---- */
+
+static bool take_home(struct wi_record *record)
+{
+    uint64_t word = wi_load(&record->word, seq_cst);
+    while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
+        if (wi_cas(&record->word, &word, wi_word_with(word, WI_GONE), acquire)) return true;
+    }
+    return false;
+}
+
+static void set_gone(struct wi_record *record)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    wi_store(&record->word, wi_word_with(word, WI_GONE), release);
+}
+
+bool wi_store_take(struct wi_store *store, struct wi_record *record)
+{
+    if (!take_home(record)) return false;
+    if (store->headroom) wi_sub(&store->available, 1, relaxed);
+    return true;
+}
+
+size_t wi_store_collect(struct wi_store *store)
+{
+    struct wi_record    *record;
+    struct wi_fifo_node *node;
+    wi_assert(wi_load(&store->gate, relaxed) & WI_GATE_SHUT);
+    while ((record = wi_ring_take_spmc(&store->lane))) set_gone(record);
+    for (int i = 0; i < WI_COMMONS_TRIES && wi_load(&store->count, seq_cst) > 0; i++) {
+        while ((record = wi_fifo_take(&store->fifo, &node))) {
+            wi_sub(&store->count, 1, relaxed);
+            record->node = node;
+            set_gone(record);
+        }
+    }
+    size_t out = 0;
+    for (uint32_t i = 0; i < store->records_max; i++) {
+        record = &store->records[i];
+        uint64_t state = wi_word_state(wi_load(&record->word, acquire));
+        if (state == WI_GONE || state == WI_QUARANTINED || take_home(record)) continue;
+        out++;
+    }
+    return out;
+}
+
+void wi_store_sweep(struct wi_store *store)
+{
+    /*
+     * One record at a time, each under the queue's lock: who believes "empty" holds that lock too, so a record
+     * in this hand is never missed.
+     */
+    int64_t todo = wi_load(&store->count, seq_cst) + (int64_t)wi_ring_count(&store->lane);
+    for (; todo > 0; todo--) {
+        struct wi_fifo_node *node;
+        wi_queue_enter(store);
+        struct wi_record *record = wi_ring_take_spmc(&store->lane);
+        if (!record && (record = wi_fifo_take(&store->fifo, &node))) {
+            wi_sub(&store->count, 1, relaxed);
+            record->node = node;
+        }
+        if (record) {
+            bool diverted = (wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT) &&
+                            store->owner.divert && store->owner.divert(store->owner.ctx, record);
+            if (diverted && store->headroom) wi_sub(&store->available, 1, relaxed);
+            if (!diverted) put_commons(store, record);
+        }
+        wi_queue_leave(store);
+    }
+}

@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * store.h - the free store: who gets which free object, without a lock on a hit
+ *
+ *        release                                   acquire
+ *           |                                         ^
+ *           v                                         |
+ *     slot of this CPU   a hint: record stays here while leased (home slots)
+ *           |  displaced                              |
+ *           v                                         |
+ *       commons (ck_fifo) + count               lane (ck_ring), filled by the keeper only
+ *
+ * Operations and their progress
+ *   acquire, hit   lock-free: two loads and one compare-and-swap on the record's own word
+ *   acquire, look  lock-free: lane, commons, everyone's slots
+ *   acquire, slow  blocks: queue.c
+ *   release        wait-free but for the case that it becomes the holder of the queue's lock; then its
+ *                  work is bounded (WI_SERVE_ROUNDS) and the keeper goes on
+ *
+ * "Exact": an acquire never fails and never sleeps while an object is free (free: its release has
+ * returned). A look can miss an object that moves behind it, so "empty" is believed only by someone who is
+ * queued, looks while leaving the queue's lock, and finds no release pending (queue.c).
+ *
+ * Home slots. A record that is HOME stays in its slot while it is leased, and is claimed by the
+ * compare-and-swap on its own word; the slot is only a hint. So a hit and its release take two locked
+ * operations on one line, check included. A homeless record (from the lane or the commons) goes, on
+ * release, into the slot of the releaser's CPU if that is empty or its record is in use, displacing it.
+ * Only the displacer clears the displaced record's HOME.
+ *
+ * When a thread stalls at the worst place: between its compare-and-swap and its enqueue one record
+ * is out of sight; nobody waits for the thread. Holding the queue's lock, waiters wait; releases do not.
+ *
+ * Orders (named at both ends): claim, release-gate, count, hand-off, given; see store.c and queue.c.
+ * The protocol was model-checked: test/models/store_home.pml.
+ * Sources: per-CPU slots after Bonwick and Adams, "Magazines and Vmem" (USENIX 2001); the queue's
+ * pending bit after Mellor-Crummey and Scott's and the futex literature (Drepper, "Futexes are tricky").
+ */
+#ifndef WI_STORE_H
+#define WI_STORE_H
+
+#include "base/atomic.h"
+#include "base/base.h"
+#include "base/histogram.h"
+#include "pool/record.h"
+#include "sync/cpu.h"
+#include "sync/fifo.h"
+#include "sync/ring.h"
+#include "sync/thread.h"
+
+enum {
+    WI_GATE_QUEUED = (1 << 24) - 1, /* waiters queued now                               */
+    WI_GATE_PERMITS = 1 << 24,      /* the pool has headroom: acquires pay permits      */
+    WI_GATE_CLOSED = 1 << 25,       /* acquires end with CLOSED; releases wake the collector */
+    WI_GATE_DEAD = 1 << 26,         /* the runtime is gone: releases answer CLOSED           */
+    WI_GATE_LOST = 1 << 27,         /* the device is lost: nothing is handed out        */
+    WI_GATE_FORKED = 1 << 28,       /* this process is a forked child                   */
+    WI_GATE_SHUT = WI_GATE_CLOSED | WI_GATE_DEAD | WI_GATE_LOST | WI_GATE_FORKED
+};
+
+#define WI_COMMONS_TRIES 8  /* a dequeue may lie: so often is it asked while the count is not zero */
+#define WI_SERVE_ROUNDS  64 /* a releaser that serves others stops here and leaves the rest to the keeper */
+#define WI_NOW_ROUNDS    4096
+#define WI_CLASSES       3
+#define WI_SLOTS_MAX     1024u
+#define WI_LANE_CAPACITY 4096u
+#define WI_SAMPLE_MASK   255u /* one hit in 256 is timed */
+
+struct wi_context;
+
+struct wi_slot {
+    _Atomic(struct wi_record *) record; /* a hint; see above */
+} WI_CACHELINE;
+
+/* What the store asks of its owner. Called on no lock, from acquirers. May be NULL. */
+struct wi_store_owner {
+    void (*reap)(void *ctx);   /* bring finished objects home if that is possible now */
+    void (*starved)(void *ctx); /* little or nothing is free: grow if you may */
+    void (*kick)(void *ctx);   /* the keeper should call wi_store_serve() soon, or the collector collect; wait-free */
+    /* Is this free record to leave the store? True: the owner has taken it. Caller owns the record. */
+    bool (*divert)(void *ctx, struct wi_record *record);
+    void  *ctx;
+};
+
+struct wi_store {
+    /* Read on every hit; written when waiters come and go. */
+    _Atomic uint32_t gate WI_CACHELINE;
+    _Atomic uint32_t period;      /* the monitor's period number */
+    uint32_t         slot_factor; /* maps a CPU number to a slot, 16.16 fixed point */
+    uint32_t         slots;       /* 0: everything goes through the commons */
+    struct wi_slot  *slot;        /* at least one, also when slots is 0 (then always empty) */
+
+    /* Fixed after init. */
+    struct wi_store_owner owner;
+    struct wi_context    *context;
+    struct wi_record     *records; /* index 0 .. records_max-1 */
+    uint32_t              records_max;
+    uint32_t              headroom;
+    uint32_t              low_water; /* owner.starved is called when a miss finds the commons below this */
+    uint64_t              age_ns;    /* a waiter that has waited longer moves up a class */
+
+    /* Objects published and not promised; pools with headroom only. */
+    _Atomic int64_t available WI_CACHELINE;
+
+    /* The commons. Law: count >= objects in it, always. */
+    struct wi_fifo  fifo WI_CACHELINE;
+    _Atomic int64_t count WI_CACHELINE;
+
+    struct wi_ring lane WI_CACHELINE;
+
+    /* The queue. `lock` by anyone; the rest only under it. */
+    _Atomic uint32_t   lock WI_CACHELINE;
+    struct wi_waiter  *head[WI_CLASSES];
+    struct wi_waiter  *tail[WI_CLASSES];
+    struct wi_record **pile; /* gathered for the head waiter; room for records_max */
+    size_t             pile_count;
+
+    struct wi_fifo_node *nodes; /* records_max + 1, for the commons; owned */
+
+    /* Statistics; all off the hit path. */
+    struct {
+        _Atomic uint64_t misses, lane_hits, commons_hits, steal_hits, slow_slot_hits, handoffs;
+        _Atomic uint64_t timeouts, misuses, lies, ungiven;
+    } stat WI_CACHELINE;
+    struct wi_histogram acquire;
+    struct wi_histogram wait;
+};
+
+struct wi_store_opts {
+    struct wi_context    *context;
+    struct wi_record     *records; /* records_max records, all GONE */
+    size_t                records_max;
+    uint32_t              slots; /* wi_store_slots(), at most wi_store_slots_capacity() */
+    uint32_t              headroom;
+    uint32_t              low_water;
+    uint64_t              age_ns;
+    struct wi_store_owner owner;
+};
+
+/*
+ * A store is type-stable: a releaser may still look at the gate of a store whose pool is gone. So its memory is
+ * made once (wi_store_make), and its lock, lists and slots stay valid through any number of init and fini.
+ * `slot` points at wi_store_slots_capacity() zeroed slots.
+ */
+void     wi_store_make(struct wi_store *store, struct wi_slot *slot);
+uint32_t wi_store_slots_capacity(void);
+/* Fails: NOMEM. */
+int      wi_store_init(struct wi_store *store, const struct wi_store_opts *opts);
+/* pre: closed, wi_store_collect() answered 0, and an epoch has passed since. */
+void     wi_store_fini(struct wi_store *store);
+
+/* Slots for a pool of at most records_max objects: as many as CPUs, at most half the objects, at least 1; WEIR_SLOTS wins. */
+uint32_t wi_store_slots(size_t records_max);
+
+/* The acquire that misses, waits, or is sampled. Fails: AGAIN, TIMEDOUT, CLOSED, DEVICE, FORKED. */
+struct wi_ask {
+    uint64_t deadline_ns;
+    uint32_t priority; /* 0 high, 1 normal, 2 low */
+    uint32_t need;
+};
+WI_COLD int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, struct wi_record **out);
+
+/* Publish a record that the caller owns (LEASED, RETIRING or GONE, as `from` says). Fails: NOTLEASED when the word says otherwise. */
+WI_COLD int wi_store_publish(struct wi_store *store, struct wi_record *record, enum wi_state from);
+/* As wi_store_publish, by the lane. The keeper only. */
+void wi_store_publish_lane(struct wi_store *store, struct wi_record *record, enum wi_state from);
+
+/*
+ * Claim one free record by its own word, wherever its slot is; it becomes GONE. False: not free, or not HOME. For
+ * retiring a slab.
+ */
+bool wi_store_take(struct wi_store *store, struct wi_record *record);
+/* Put records marked DIVERT out of the commons and the lane, by owner.divert; nobody sees a false "empty" meanwhile. Blocks. */
+void wi_store_sweep(struct wi_store *store);
+/*
+ * pre: the gate is shut. Take every free object out of the store: it becomes GONE. Returns how many objects
+ * are still with their holders or on their way; call again when owner.kick says that one came home. One
+ * collector at a time.
+ */
+size_t wi_store_collect(struct wi_store *store);
+
+/* ---- queue.c ---- */
+
+/* Hand what is free to who waits. Any thread; wait-free when somebody else is serving. */
+void wi_store_serve(struct wi_store *store);
+/* Raise gate bits (CLOSED, LOST): waiters end with their answer. Blocks for the queue's lock. */
+void wi_store_shut(struct wi_store *store, uint32_t bits);
+
+int  wi_queue_wait(struct wi_store *store, const struct wi_ask *ask, struct wi_waiter *waiter,
+                   struct wi_record **out);
+/*
+ * Queue an asynchronous waiter. waiter->notify is called when it ends, maybe before this returns, maybe
+ * under the queue's lock: it must only note the fact and wake someone. Fails: CLOSED, DEVICE, FORKED.
+ */
+int  wi_queue_submit(struct wi_store *store, const struct wi_ask *ask, struct wi_waiter *waiter,
+                     struct wi_record **out);
+/* Take an asynchronous waiter out again: 0 (notify is not called), or BUSY: it has ended already. */
+int  wi_queue_cancel(struct wi_store *store, struct wi_waiter *waiter);
+
+bool wi_queue_permit(struct wi_store *store, const struct wi_ask *ask);
+void wi_queue_unpermit(struct wi_store *store, uint32_t count);
+void wi_queue_enter(struct wi_store *store);
+void wi_queue_leave(struct wi_store *store);
+
+/* Look through lane, commons and slots. *lied: the count said that something is there. Used by store.c and queue.c. */
+struct wi_record *wi_store_look(struct wi_store *store, bool *lied);
+struct wi_record *wi_store_claim_own(struct wi_store *store);
+
+static inline struct wi_slot *wi_store_own_slot(const struct wi_store *store)
+{
+    uint32_t at = (uint32_t)(((uint64_t)wi_cpu_hint() * store->slot_factor) >> 16);
+    return &store->slot[WI_LIKELY(at < store->slots) ? at : 0];
+}
+
+/*
+ * The hit. NULL: miss, or a hit that is to be timed: wi_store_acquire_slow() decides.
+ *
+ * The gate is read first and relaxed: a stale 0 only lets this acquire pass someone who queued a moment ago.
+ */
+static inline struct wi_record *wi_store_hit(struct wi_store *store)
+{
+    if (WI_UNLIKELY(wi_load(&store->gate, relaxed) != 0)) return NULL;
+    /* order(slot): acquire; pairs with the exchange in wi_store_publish(). The record's fields are visible. */
+    struct wi_record *record = wi_load(&wi_store_own_slot(store)->record, acquire);
+    if (WI_UNLIKELY(!record)) return NULL;
+    uint64_t word = wi_load(&record->word, relaxed);
+    while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
+        if (WI_UNLIKELY(((word >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK) == WI_SAMPLE_MASK)) return NULL;
+        uint64_t leased = wi_word_with(word, WI_LEASED) + WI_GENERATION_ONE;
+        /* order(claim): acquire; pairs with the compare-and-swap in wi_store_release(). */
+        if (WI_LIKELY(wi_cas(&record->word, &word, leased, acquire))) {
+            uint32_t period = wi_load(&store->period, relaxed);
+            if (WI_UNLIKELY(wi_load(&record->period, relaxed) != period))
+                wi_store(&record->period, period, relaxed);
+            return record;
+        }
+    }
+    return NULL;
+}
+
+/* The release that is not short. `expected` is the word that the caller saw. */
+WI_COLD int wi_store_release_slow(struct wi_record *record, uint64_t word);
+WI_COLD int wi_store_gated(struct wi_store *store);
+
+/*
+ * Release of a record that needs no attention. The caller has validated the pointer.
+ *
+ * Returns 0, or NOTLEASED.
+ */
+static inline int wi_store_release(struct wi_record *record)
+{
+    struct wi_store *store = record->store;
+    uint64_t         word = wi_load(&record->word, relaxed);
+    if (WI_UNLIKELY((word & (WI_STATE_MASK | WI_HOME)) != (WI_LEASED | WI_HOME)))
+        return wi_store_release_slow(record, word);
+    /*
+     * order(claim): seq_cst for what follows and release for the next owner; pairs with wi_store_hit().
+     * order(release-gate): the word is free before the gate is read; pairs with wi_queue_wait(), which raises
+     * the gate before it looks. One of the two sees the other: a waiter and a free object never miss each other.
+     */
+    if (WI_UNLIKELY(!wi_cas(&record->word, &word, wi_word_with(word, WI_FREE), seq_cst)))
+        return wi_store_release_slow(record, word);
+    if (WI_UNLIKELY(wi_load(&store->gate, seq_cst) != 0)) return wi_store_gated(store);
+    return 0;
+}
+
+#endif

@@ -1,0 +1,533 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ticks.c - see ticks.h for the picture; the letters I, C, R, P and K name its steps */
+#include "pool/ticks.h"
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "pool/store.h"
+#include "sync/cpu.h"
+#include "sync/futex.h"
+
+/* Marks beyond those that fit in the record. One entry per stream number. */
+struct wi_record_more {
+    _Atomic uint64_t mark[WI_STREAMS_MAX];
+};
+
+static uint64_t mark_make(uint32_t number, uint64_t tick)
+{
+    return ((uint64_t)(number + 1) << WI_TICK_BITS) | tick;
+}
+
+static uint32_t mark_stream(uint64_t mark)
+{
+    return (uint32_t)(mark >> WI_TICK_BITS) - 1;
+}
+
+static uint64_t mark_tick(uint64_t mark)
+{
+    return mark & ((UINT64_C(1) << WI_TICK_BITS) - 1);
+}
+
+static struct wi_stream *stream_of(struct wi_context *context, uint64_t mark)
+{
+    return wi_load(&context->stream[mark_stream(mark)], acquire);
+}
+
+static bool mark_passed(struct wi_context *context, uint64_t mark)
+{
+    struct wi_stream *stream = stream_of(context, mark);
+    /* order(tick-passed): acquire; pairs with the store in advance(). The device's work is seen done. */
+    return wi_load(&stream->passed, acquire) >= mark_tick(mark);
+}
+
+/* ---- life ---- */
+
+static int take_number(struct wi_context *context, struct wi_stream *stream)
+{
+    int err = 0;
+    pthread_mutex_lock(&context->stream_lock);
+    uint32_t number = wi_load(&context->streams, relaxed);
+    if (number == WI_STREAMS_MAX) {
+        err = WI_FAIL(EXCEEDS, .limit = "streams of a runtime", .limit_value = WI_STREAMS_MAX,
+                      .wanted = WI_STREAMS_MAX + 1, .setting = "fewer streams per runtime");
+    } else {
+        stream->number = number;
+        wi_store(&context->stream[number], stream, release);
+        wi_store(&context->streams, number + 1, release);
+    }
+    pthread_mutex_unlock(&context->stream_lock);
+    return err;
+}
+
+int wi_stream_make(struct wi_context *context, uint32_t stream_class, int32_t priority,
+                   struct wi_stream **out)
+{
+    const struct wi_device_ops *ops = context->device->ops;
+    struct wi_stream           *stream = wi_calloc_aligned(_Alignof(struct wi_stream), 1, sizeof *stream);
+    if (!stream) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a stream record");
+    stream->context = context;
+    stream->stream_class = stream_class;
+    stream->priority = priority;
+    wi_store(&stream->open, 1, relaxed);
+    for (uint64_t tick = 1; tick <= WI_TICKS; tick++)
+        wi_store(&stream->ring[tick % WI_TICKS].state, 2 * tick, relaxed);
+    pthread_mutex_init(&stream->handle_lock, NULL);
+
+    int err = ops->stream_create(context->device, priority, &stream->handle);
+    if (err < 0) goto free_stream;
+    err = take_number(context, stream);
+    if (err < 0) goto destroy_handle;
+    *out = stream;
+    return 0;
+
+destroy_handle:
+    (void)ops->stream_destroy(context->device, stream->handle);
+free_stream:
+    pthread_mutex_destroy(&stream->handle_lock);
+    wi_free(stream);
+    return err;
+}
+
+void wi_stream_end(struct wi_stream *stream)
+{
+    struct wi_context *context = stream->context;
+    /* D1: waits for at most one record call of the keeper; afterwards the keeper lets the handle be. */
+    pthread_mutex_lock(&stream->handle_lock);
+    wi_store(&stream->gone, 1, release);
+    pthread_mutex_unlock(&stream->handle_lock);
+    (void)wi_tick_close(stream); /* D2: the last tick */
+    if (!stream->adopted && !wi_load(&context->device->lost, relaxed)) /* D3: only then the handle */
+        (void)context->device->ops->stream_destroy(context->device, stream->handle);
+    wi_store(&stream->armed, 1, seq_cst); /* D4: a stream that is gone drains even with nothing retired */
+    wi_kick(&context->keeper);
+}
+
+void wi_stream_free(struct wi_stream *stream)
+{
+    wi_assert(wi_load(&stream->gone, relaxed));
+    struct wi_device *device = stream->context->device;
+    for (unsigned i = 0; i < WI_TICKS; i++) {
+        if (stream->ring[i].event && !wi_load(&device->lost, relaxed))
+            (void)device->ops->event_destroy(device, stream->ring[i].event);
+    }
+    pthread_mutex_destroy(&stream->handle_lock);
+    wi_free(stream);
+}
+
+/* ---- issue ---- */
+
+static struct wi_context *context_of(const struct wi_record *record)
+{
+    return record->store->context;
+}
+
+static _Atomic uint64_t *find_mark(struct wi_record *record, uint32_t number)
+{
+    for (unsigned i = 0; i < WI_MARKS; i++) {
+        uint64_t mark = wi_load(&record->mark[i], relaxed);
+        if (mark && mark_stream(mark) == number) return &record->mark[i];
+    }
+    struct wi_record_more *more = wi_load(&record->more, acquire);
+    return more ? &more->mark[number] : NULL;
+}
+
+static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_stream *stream)
+{
+    uint64_t mine = mark_make(stream->number, 0);
+    for (unsigned i = 0; i < WI_MARKS; i++) {
+        uint64_t mark = wi_load(&record->mark[i], relaxed);
+        if (mark && !mark_passed(stream->context, mark)) continue;
+        if (wi_cas(&record->mark[i], &mark, mine, relaxed)) return &record->mark[i];
+        if (mark_stream(mark) == stream->number) return &record->mark[i];
+    }
+    return NULL;
+}
+
+int wi_mark_reserve(struct wi_record *record, const struct wi_stream *stream)
+{
+    if (find_mark(record, stream->number) || claim_mark(record, stream)) return 0;
+    struct wi_record_more *more = wi_calloc(1, sizeof *more), *none = NULL;
+    if (!more)
+        return WI_FAIL(NOMEM, .call = "calloc", .limit = "streams that mark one buffer cheaply",
+                       .limit_value = WI_MARKS, .wanted = WI_MARKS + 1);
+    if (!wi_cas(&record->more, &none, more, acq_rel)) wi_free(more);
+    return 0;
+}
+
+void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
+{
+    /*
+     * I2 order(tick-fence): the operation is enqueued before the open tick is read; pairs with the fence in
+     * wi_tick_close(), which raises the tick before it records. So the event of the tick that is read here
+     * is recorded after the operation.
+     */
+    wi_fence(seq_cst);
+    uint64_t          tick = wi_load(&stream->open, relaxed);
+    uint64_t          mine = mark_make(stream->number, tick);
+    _Atomic uint64_t *place = find_mark(record, stream->number);
+    wi_assert(place != NULL); /* reserved before the enqueue */
+    uint64_t mark = wi_load(place, relaxed);
+    /* I4: a maximum. Numbers are equal, so words compare as ticks; 0 is an untouched entry of `more`. */
+    while (mark < mine && !wi_cas(place, &mark, mine, relaxed)) {}
+    if (!(wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD))
+        (void)wi_or(&record->attention, WI_ATTENTION_GUARD, relaxed);
+}
+
+static void count_operation(struct wi_stream *stream, uint64_t bytes)
+{
+    uint32_t ops = wi_add(&stream->ops, 1, relaxed) + 1;
+    uint64_t ops_bytes = wi_add(&stream->ops_bytes, bytes, relaxed) + bytes;
+    if (stream->adopted || ops >= WI_TICK_OPS || ops_bytes >= WI_TICK_BYTES) (void)wi_tick_close(stream);
+}
+
+void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes)
+{
+    wi_mark_also(record, stream);
+    count_operation(stream, bytes);
+}
+
+void wi_stream_touch(struct wi_stream *stream)
+{
+    count_operation(stream, 0);
+}
+
+static void wake_sleepers(struct wi_stream *stream)
+{
+    /* order(advanced): after `passed` or `failed`; pairs with the loads in wi_stream_wait(). */
+    wi_add(&stream->advanced, 1, seq_cst);
+    if (wi_load(&stream->sleepers, seq_cst)) wi_futex_wake(&stream->advanced, INT32_MAX);
+}
+
+static void fail_stream(struct wi_stream *stream, const char *what)
+{
+    /* order(tick-failed): release; the reaper then quarantines what has not passed. */
+    if (!wi_exchange(&stream->failed, 1, acq_rel))
+        wi_log(ERROR, "pool", "stream %u: %s failed; its buffers in flight are quarantined", stream->number, what);
+    wake_sleepers(stream);
+    wi_store(&stream->armed, 1, seq_cst);
+    wi_kick(&stream->context->keeper);
+}
+
+int wi_tick_close(struct wi_stream *stream)
+{
+    struct wi_context          *context = stream->context;
+    const struct wi_device_ops *ops = context->device->ops;
+    if (wi_load(&stream->failed, acquire)) return WEIR_EDEVICE;
+
+    /* C0, C1: take the open tick if the ring has its slot free. */
+    uint64_t             tick = wi_load(&stream->open, relaxed);
+    struct wi_tick_slot *slot;
+    do {
+        slot = &stream->ring[tick % WI_TICKS];
+        if (wi_load(&slot->state, acquire) != 2 * tick) {
+            if (wi_load(&stream->open, relaxed) != tick) {
+                tick = wi_load(&stream->open, relaxed);
+                continue;
+            }
+            return WEIR_EAGAIN;
+        }
+        if (wi_cas(&stream->open, &tick, tick + 1, seq_cst)) break;
+    } while (true);
+    wi_store(&stream->ops, 0, relaxed);
+    wi_store(&stream->ops_bytes, 0, relaxed);
+
+    wi_fence(seq_cst); /* C2 order(tick-fence) */
+    int err = slot->event ? 0 : ops->event_create(context->device, 0, &slot->event);
+    if (err >= 0) err = ops->event_record(context->device, slot->event, stream->handle); /* C3 */
+    if (err < 0) {
+        fail_stream(stream, "recording an event"); /* C4: publishes nothing */
+        return err;
+    }
+    wi_add(&context->ticks_recorded, 1, relaxed);
+    /* C4 order(tick-publish): release; pairs with the load in oldest_published(). An unpublished event is never queried. */
+    wi_store(&slot->state, 2 * tick + 1, release);
+    return 0;
+}
+
+/* ---- waiting for the device ---- */
+
+bool wi_stream_busy(const struct wi_stream *stream)
+{
+    return wi_stream_end_tick(stream) != 0;
+}
+
+uint64_t wi_stream_end_tick(const struct wi_stream *stream)
+{
+    uint64_t passed = wi_load(&stream->passed, acquire);
+    uint64_t open = wi_load(&stream->open, acquire);
+    if (wi_load(&stream->ops, relaxed)) return open;
+    return passed + 1 < open ? open - 1 : 0;
+}
+
+/* Close a tick on behalf of a sleeper, who may not be the issuer: under handle_lock, as the keeper does. */
+static void close_for_sleeper(struct wi_stream *stream, uint64_t tick)
+{
+    if (wi_load(&stream->open, acquire) > tick) return;
+    pthread_mutex_lock(&stream->handle_lock);
+    if (!wi_load(&stream->gone, acquire) && wi_load(&stream->open, acquire) <= tick) (void)wi_tick_close(stream);
+    pthread_mutex_unlock(&stream->handle_lock);
+}
+
+int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns)
+{
+    int err = 0;
+    if (wi_load(&stream->passed, acquire) >= tick) return 0;
+    wi_add(&stream->sleepers, 1, seq_cst);
+    while (true) {
+        uint32_t seen = wi_load(&stream->advanced, seq_cst);
+        if (wi_load(&stream->passed, acquire) >= tick) break;
+        if (wi_load(&stream->failed, acquire)) {
+            err = WI_FAIL(DEVICE, .detail = "work on the stream failed");
+            break;
+        }
+        close_for_sleeper(stream, tick);
+        if (!wi_exchange(&stream->armed, 1, seq_cst)) wi_kick(&stream->context->keeper);
+        if (wi_futex_wait(&stream->advanced, seen, deadline_ns) == -ETIMEDOUT) {
+            if (wi_load(&stream->passed, acquire) >= tick) break;
+            err = WI_FAIL(TIMEDOUT, .detail = "device work was still pending");
+            break;
+        }
+    }
+    wi_sub(&stream->sleepers, 1, seq_cst);
+    return err;
+}
+
+/* ---- release ---- */
+
+/* The first mark that has not passed, or 0. Marks that have passed are dropped on the way. */
+static uint64_t first_pending(struct wi_record *record)
+{
+    struct wi_context *context = context_of(record);
+    for (unsigned i = 0; i < WI_MARKS; i++) {
+        uint64_t mark = wi_load(&record->mark[i], relaxed);
+        if (mark && !mark_passed(context, mark)) return mark;
+    }
+    struct wi_record_more *more = wi_load(&record->more, acquire);
+    if (!more) return 0;
+    uint32_t streams = wi_load(&context->streams, acquire);
+    for (uint32_t i = 0; i < streams; i++) {
+        uint64_t mark = wi_load(&more->mark[i], relaxed);
+        if (mark && !mark_passed(context, mark)) return mark;
+    }
+    return 0;
+}
+
+bool wi_marks_pending(const struct wi_record *record)
+{
+    return first_pending((struct wi_record *)record) != 0;
+}
+
+int wi_marks_wait(struct wi_record *record, uint64_t deadline_ns)
+{
+    for (uint64_t mark; (mark = first_pending(record)) != 0;)
+        WI_TRY(wi_stream_wait(stream_of(context_of(record), mark), mark_tick(mark), deadline_ns));
+    return 0;
+}
+
+void wi_marks_clear(struct wi_record *record)
+{
+    for (unsigned i = 0; i < WI_MARKS; i++) {
+        if (wi_load(&record->mark[i], relaxed)) wi_store(&record->mark[i], 0, relaxed);
+    }
+    struct wi_record_more *more = wi_load(&record->more, acquire);
+    if (more) {
+        uint32_t streams = wi_load(&context_of(record)->streams, acquire);
+        for (uint32_t i = 0; i < streams; i++) wi_store(&more->mark[i], 0, relaxed);
+    }
+}
+
+static void push_inbox(struct wi_stream *stream, struct wi_record *record)
+{
+    struct wi_record *head = wi_load(&stream->inbox, relaxed);
+    do {
+        record->next = head;
+    } while (!wi_cas(&stream->inbox, &head, record, seq_cst)); /* R2 order(arm): before armed is read */
+    /* R3: pairs with K4 and K5: the reaper disarms, then looks at the inbox again. */
+    if (!wi_load(&stream->armed, seq_cst) && !wi_exchange(&stream->armed, 1, seq_cst))
+        wi_kick(&stream->context->keeper);
+}
+
+bool wi_retire(struct wi_record *record)
+{
+    uint64_t mark = first_pending(record); /* R1 */
+    if (!mark) return false;
+    push_inbox(stream_of(context_of(record), mark), record);
+    return true;
+}
+
+/* ---- reap; reap_lock is held ---- */
+
+/* Only the reaper moves `passed`, so a record filed as ready or in a bucket stays rightly filed. */
+static void file_locked(struct wi_stream *stream, struct wi_record *record)
+{
+    _Atomic uint64_t  *place = find_mark(record, stream->number);
+    uint64_t           tick = place ? mark_tick(wi_load(place, relaxed)) : 0;
+    bool               ready = tick <= wi_load(&stream->passed, relaxed);
+    struct wi_record **list = ready ? &stream->ready : &stream->bucket[tick % WI_BUCKETS];
+    record->next = *list;
+    *list = record;
+    stream->waiting++;
+}
+
+static void harvest_locked(struct wi_stream *stream)
+{
+    struct wi_record *record = wi_exchange(&stream->inbox, NULL, acq_rel); /* P1 */
+    while (record) {
+        struct wi_record *next = record->next;
+        file_locked(stream, record);
+        record = next;
+    }
+}
+
+static uint64_t oldest_published(const struct wi_stream *stream)
+{
+    uint64_t open = wi_load(&stream->open, acquire);
+    for (uint64_t tick = wi_load(&stream->passed, relaxed) + 1; tick < open; tick++) {
+        /* order(tick-publish): acquire; pairs with the store in wi_tick_close(). Gaps are skipped: a later event covers them. */
+        if (wi_load(&stream->ring[tick % WI_TICKS].state, acquire) == 2 * tick + 1) return tick;
+    }
+    return 0;
+}
+
+/* Give back ring slots of passed ticks, in order, as far as they are published. */
+static void recycle_locked(struct wi_stream *stream)
+{
+    uint64_t passed = wi_load(&stream->passed, relaxed);
+    while (stream->recycled < passed) {
+        uint64_t             tick = stream->recycled + 1;
+        struct wi_tick_slot *slot = &stream->ring[tick % WI_TICKS];
+        if (wi_load(&slot->state, acquire) != 2 * tick + 1) break; /* its closer is still at it */
+        wi_store(&slot->state, 2 * (tick + WI_TICKS), release);
+        stream->recycled = tick;
+    }
+}
+
+/* The device is done with these as far as this stream goes. */
+static void send_home_locked(struct wi_stream *stream, struct wi_record **list, struct wi_reaper *reaper)
+{
+    struct wi_record *record = *list;
+    *list = NULL;
+    while (record) {
+        struct wi_record *next = record->next;
+        stream->waiting--;
+        if (!wi_retire(record)) { /* no other stream uses it */
+            reaper->homed++;
+            reaper->home(reaper, record);
+        }
+        record = next;
+    }
+}
+
+/* P3, P4: everything up to `tick` is done. */
+static void advance_locked(struct wi_stream *stream, uint64_t tick, struct wi_reaper *reaper)
+{
+    uint64_t from = wi_load(&stream->passed, relaxed);
+    /* order(tick-passed): release; pairs with the load in mark_passed(). */
+    wi_store(&stream->passed, tick, release);
+    recycle_locked(stream);
+    for (uint64_t done = from + 1; done <= tick; done++)
+        send_home_locked(stream, &stream->bucket[done % WI_BUCKETS], reaper);
+    wake_sleepers(stream);
+}
+
+static uint64_t quarantine_list_locked(struct wi_stream *stream, struct wi_record **list)
+{
+    uint64_t count = 0;
+    for (struct wi_record *record; (record = *list) != NULL; count++) {
+        *list = record->next;
+        uint64_t word = wi_load(&record->word, relaxed);
+        while (!wi_cas(&record->word, &word, wi_word_with(word, WI_QUARANTINED), seq_cst)) {}
+        stream->waiting--;
+    }
+    return count;
+}
+
+static void quarantine_locked(struct wi_stream *stream)
+{
+    uint64_t count = 0;
+    for (unsigned i = 0; i < WI_BUCKETS; i++) count += quarantine_list_locked(stream, &stream->bucket[i]);
+    if (count > 0)
+        wi_log(ERROR, "pool", "stream %u: %llu objects quarantined", stream->number, (unsigned long long)count);
+}
+
+static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper)
+{
+    struct wi_context *context = stream->context;
+    harvest_locked(stream);
+    send_home_locked(stream, &stream->ready, reaper);
+    for (uint64_t tick; !wi_load(&stream->failed, acquire) && (tick = oldest_published(stream)) != 0;) {
+        void *event = stream->ring[tick % WI_TICKS].event;
+        wi_add(&context->ticks_queried, 1, relaxed);
+        int err = context->device->ops->event_query(context->device, event);
+        if (err == WEIR_EAGAIN) break;
+        if (err < 0) {
+            fail_stream(stream, "querying an event");
+            break;
+        }
+        advance_locked(stream, tick, reaper);
+    }
+    recycle_locked(stream);
+    if (wi_load(&stream->failed, acquire)) {
+        harvest_locked(stream);
+        send_home_locked(stream, &stream->ready, reaper);
+        quarantine_locked(stream);
+    }
+}
+
+static bool try_reap_lock(struct wi_stream *stream)
+{
+    return !wi_load(&stream->reap_lock, relaxed) && !wi_exchange(&stream->reap_lock, 1, acquire);
+}
+
+static void reap_unlock(struct wi_stream *stream)
+{
+    wi_store(&stream->reap_lock, 0, release);
+}
+
+bool wi_reap(struct wi_stream *stream, struct wi_reaper *reaper)
+{
+    if (!try_reap_lock(stream)) return true;
+    reap_locked(stream, reaper);
+    bool waiting = stream->waiting > 0;
+    reap_unlock(stream);
+    return waiting;
+}
+
+/* K2: retired records wait for the tick that is open: close it, if the handle is weir's and alive. */
+static void close_for_waiters_locked(struct wi_stream *stream)
+{
+    uint64_t open = wi_load(&stream->open, acquire);
+    if (!stream->bucket[open % WI_BUCKETS]) return;
+    if (stream->adopted || pthread_mutex_trylock(&stream->handle_lock) != 0) return;
+    if (!wi_load(&stream->gone, acquire)) (void)wi_tick_close(stream);
+    pthread_mutex_unlock(&stream->handle_lock);
+}
+
+bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)
+{
+    if (!try_reap_lock(stream)) return true;
+    harvest_locked(stream); /* K1 */
+    close_for_waiters_locked(stream);
+    reap_locked(stream, reaper); /* K3 */
+    bool undrained = wi_load(&stream->gone, acquire) && !wi_load(&stream->failed, acquire) &&
+                     wi_load(&stream->passed, relaxed) + 1 < wi_load(&stream->open, acquire);
+    bool slept_on = wi_load(&stream->sleepers, seq_cst) && !wi_load(&stream->failed, acquire);
+    if (stream->waiting == 0 && !undrained && !slept_on) {
+        wi_store(&stream->armed, 0, seq_cst); /* K4 order(arm) */
+        if (wi_load(&stream->inbox, seq_cst) || wi_load(&stream->sleepers, seq_cst)) wi_store(&stream->armed, 1, seq_cst); /* K5 */
+    }
+    bool again = wi_load(&stream->armed, relaxed) != 0;
+    reap_unlock(stream); /* K6 */
+    return again;
+}
+
+void wi_abandon(struct wi_stream *stream)
+{
+    wi_store(&stream->failed, 1, release);
+    wake_sleepers(stream);
+    while (!try_reap_lock(stream)) wi_pause();
+    harvest_locked(stream);
+    (void)quarantine_list_locked(stream, &stream->ready);
+    quarantine_locked(stream);
+    reap_unlock(stream);
+}

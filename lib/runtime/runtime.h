@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * runtime.h - the runtime object: its pools, its two helper threads, and how they end
+ *
+ *   keeper   reaps finished device work, fills lanes, serves waiters; the only driver calls it makes are
+ *            event record and query. Sleeps without a timeout when nothing is pending.
+ *   monitor  pins, grows, shrinks and frees; may block in the driver. Sleeps without a timeout when no pool wants it.
+ *
+ * Locks, in order: registry (runtime.c) > pools_lock > pool->lock > the store's queue.
+ * The keeper takes pools_lock only for short visits; the monitor never holds it while it works on a pool, but
+ * raises that pool's `visits`, and a pool leaves the list when nobody visits it.
+ */
+#ifndef WI_RUNTIME_H
+#define WI_RUNTIME_H
+
+#include "pool/pool.h"
+#include "pool/runtime_pools.h"
+
+#include <weir/stream.h>
+
+#define WI_MONITOR_IDLE_PERIODS 2 /* after so many quiet periods the monitor sleeps until it is kicked */
+
+struct wi_allocation;
+
+struct weir_runtime {
+    struct wi_context context; /* first: wi_context_of() */
+
+    /* Fixed after create. */
+    struct weir_runtime_opts opts; /* with defaults filled in */
+    struct weir_runtime_info info;
+    uint64_t                 period_ns;
+    uint64_t                 begin_ns; /* period 0 began here */
+    struct weir_pool        *stream_pool[WEIR_STREAM_HIGH + 1];
+    struct weir_pool        *event_pool[2];
+
+    pthread_mutex_t   pools_lock;
+    pthread_cond_t    pools_changed;
+    struct weir_pool *pools;   /* open */
+    struct weir_pool *closing; /* destroyed by the caller, with objects still out */
+    struct weir_pool *visited; /* by the monitor, now */
+
+    pthread_t        keeper_thread;
+    pthread_t        monitor_thread;
+    bool             keeper_started;
+    bool             monitor_started;
+    _Atomic uint32_t stop;
+    bool             lost_declared; /* keeper */
+    struct wi_poll  *polls;         /* keeper: events that somebody sleeps for */
+    _Atomic uint64_t keeper_wakeups;
+    _Atomic uint64_t monitor_wakeups;
+
+    /* weir_device_alloc() */
+    pthread_mutex_t       allocations_lock;
+    struct wi_allocation *allocations;
+
+    struct weir_runtime *next; /* in the process's list of runtimes */
+};
+
+int  wi_keeper_start(struct weir_runtime *rt);
+int  wi_monitor_start(struct weir_runtime *rt);
+/* Stop and join. Afterwards the caller is the keeper: wi_keeper_round(). */
+void wi_helpers_stop(struct weir_runtime *rt);
+/* One round of the keeper's work. Returns true while device work is pending. *homed: records that came home. */
+bool wi_keeper_round(struct weir_runtime *rt, uint64_t *homed);
+
+/* Free what device allocations are left; returns how many there were. */
+size_t wi_allocations_end(struct weir_runtime *rt);
+
+#endif
