@@ -83,7 +83,7 @@ static void free_stretch(struct wi_stretch *stretch)
 
 static int grow_buffers_locked(struct weir_pool *pool, size_t count)
 {
-    struct wi_stretch *stretch;
+    struct wi_stretch *stretch = NULL;
     WI_TRY(make_stretch(pool, count, &stretch));
     uint32_t at = 0;
     for (size_t i = 0; i < count; i++) {

@@ -207,19 +207,26 @@ size_t wi_pool_close(struct weir_pool *pool)
 
 /* ---- home ---- */
 
-void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record)
+/* The caller owns the record, RETIRING, and the device is done with it. */
+static void bring_home(struct weir_pool *pool, struct wi_record *record)
 {
-    struct weir_pool *pool = wi_pool_of(record);
-    wi_add(&pool->stat.reaps, 1, relaxed);
     wi_marks_clear(record);
     uint32_t attention = wi_and(&record->attention, ~(uint32_t)WI_ATTENTION_GUARD, relaxed);
     if (attention & WI_ATTENTION_SCRUB) memset(record->face.host, 0, record->face.bytes);
     if ((attention & WI_ATTENTION_DIVERT) && wi_pool_divert(pool, record)) return;
-    if (reaper->keeper) {
+    if (wi_is_keeper) {
         wi_store_publish_lane(&pool->store, record, WI_RETIRING);
     } else {
         (void)wi_store_publish(&pool->store, record, WI_RETIRING);
     }
+}
+
+void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record)
+{
+    struct weir_pool *pool = wi_pool_of(record);
+    (void)reaper;
+    wi_add(&pool->stat.reaps, 1, relaxed);
+    bring_home(pool, record);
 }
 
 static int take_lease_back(struct wi_record *record, enum wi_state to)
@@ -239,14 +246,12 @@ int wi_pool_release_attentive(struct wi_record *record)
     struct weir_pool *pool = wi_pool_of(record);
     WI_TRY(take_lease_back(record, WI_RETIRING)); /* from here on this release owns the record */
     bool guarded = wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD;
-    if (guarded && !(pool->opts.flags & WEIR_POOL_IGNORE_GUARDS)) {
+    if (guarded && !(pool->opts.flags & WEIR_POOL_IGNORE_GUARDS) &&
+        wi_load(&pool->context->closed, acquire) < 2 && wi_retire(record)) {
         wi_add(&pool->stat.retires, 1, relaxed);
-        if (wi_load(&pool->context->closed, acquire) < 2 && wi_retire(record)) return 0;
-        wi_sub(&pool->stat.retires, 1, relaxed);
+        return 0;
     }
-    struct wi_reaper reaper = {.keeper = false};
-    wi_sub(&pool->stat.reaps, 1, relaxed); /* it never waited: home() counts one */
-    wi_pool_home(&reaper, record);
+    bring_home(pool, record);
     uint32_t gate = wi_load(&pool->store.gate, seq_cst);
     if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
     if (gate & WI_GATE_DEAD) return WI_FAIL(CLOSED, .detail = "released after its runtime was destroyed");

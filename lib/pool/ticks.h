@@ -132,7 +132,6 @@ bool wi_retire(struct wi_record *record);
 /* What to do with a record whose device work has passed, or failed. Set by the pool layer. */
 struct wi_reaper {
     void (*home)(struct wi_reaper *reaper, struct wi_record *record);
-    bool   keeper; /* the caller is the keeper: may close ticks and use lanes */
     uint64_t homed;
 };
 

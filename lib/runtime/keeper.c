@@ -25,7 +25,7 @@ static void declare_lost(struct weir_runtime *rt)
 
 static bool keep_streams(struct wi_context *context, uint64_t *homed)
 {
-    struct wi_reaper reaper = {.home = wi_pool_home, .keeper = true};
+    struct wi_reaper reaper = {.home = wi_pool_home};
     bool             pending = false;
     uint32_t         streams = wi_load(&context->streams, acquire);
     for (uint32_t i = 0; i < streams; i++) {
