@@ -30,7 +30,8 @@ struct CUevent_st;
  * Thread: any.  Owner: the runtime.
  * Fails:  KIND (the runtime is not of the cuda backend), INVAL.
  */
-WEIR_API WEIR_MUST_CHECK int weir_runtime_cuda(const struct weir_runtime *rt, struct CUctx_st **out);
+WEIR_API WEIR_MUST_CHECK int weir_runtime_cuda(const struct weir_runtime *rt,
+                                               struct CUctx_st          **out);
 
 /*
  * weir_stream_cuda - a leased stream as CUDA's handle, for launching kernels on it
@@ -69,7 +70,8 @@ WEIR_API WEIR_MUST_CHECK int weir_event_cuda(struct weir_event *event, struct CU
  * Fails:  INVAL (NULL, or a stream of another context), KIND (the runtime is not of the cuda backend),
  *         EXCEEDS, NOMEM, DEVICE, FORKED, CLOSED.
  */
-WEIR_API WEIR_MUST_CHECK int weir_stream_adopt_cuda(struct weir_runtime *rt, struct CUstream_st *handle,
+WEIR_API WEIR_MUST_CHECK int weir_stream_adopt_cuda(struct weir_runtime *rt,
+                                                    struct CUstream_st  *handle,
                                                     struct weir_stream **out);
 
 /*
@@ -82,8 +84,9 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_adopt_cuda(struct weir_runtime *rt, str
  * Owner:  the handle stays the host program's; the lease is the caller's until weir_event_release().
  * Fails:  INVAL (NULL, unknown flags), KIND, EXCEEDS, NOMEM, DEVICE, FORKED, CLOSED.
  */
-WEIR_API WEIR_MUST_CHECK int weir_event_adopt_cuda(struct weir_runtime *rt, struct CUevent_st *handle,
-                                                   uint32_t flags, struct weir_event **out);
+WEIR_API WEIR_MUST_CHECK int weir_event_adopt_cuda(struct weir_runtime *rt,
+                                                   struct CUevent_st *handle, uint32_t flags,
+                                                   struct weir_event **out);
 
 WEIR_END_DECLS
 

@@ -44,11 +44,11 @@ int32_t wi_cuda_numa_node(const char *root, const char *bus_id)
     char   lower[32];
     char   path[256];
     size_t length = strlen(bus_id);
-    if (length == 0 || length >= sizeof lower) return -1;
+    if (length == 0 || length >= sizeof(lower)) return -1;
     /* The driver writes 0000:3B:00.0, the kernel 0000:3b:00.0. */
     for (size_t i = 0; i <= length; i++)
         lower[i] = (char)tolower((unsigned char)bus_id[i]);
-    if (snprintf(path, sizeof path, "%s/%s/numa_node", root, lower) >= (int)sizeof path) return -1;
+    if (snprintf(path, sizeof(path), "%s/%s/numa_node", root, lower) >= (int)sizeof(path)) return -1;
 
     FILE *file = fopen(path, "re");
     if (file == NULL) return -1;
@@ -64,7 +64,7 @@ static int32_t node_of(const struct wi_cu *cu, wi_cu_device device)
     int     node = -1;
     int32_t found = -1;
     if (cu->device_bus_id != NULL &&
-        cu->device_bus_id(bus_id, (int)sizeof bus_id, device) == WI_CU_SUCCESS)
+        cu->device_bus_id(bus_id, (int)sizeof(bus_id), device) == WI_CU_SUCCESS)
         found = wi_cuda_numa_node(PCI_DEVICES, bus_id);
     if (found >= 0) return found;
     /* Devices with a CPU of their own are not on a PCI bus that has a node. */
@@ -97,7 +97,7 @@ static int read_device(struct wi_cuda *cuda)
     wi_cu_result        result = cu->device(&cuda->device, (int)cuda->base.ordinal);
     if (result == WI_CU_SUCCESS) {
         call = "cuDeviceGetName";
-        result = cu->device_name(cuda->name, (int)sizeof cuda->name, cuda->device);
+        result = cu->device_name(cuda->name, (int)sizeof(cuda->name), cuda->device);
     }
     if (result == WI_CU_SUCCESS) {
         call = "cuDeviceTotalMem";
@@ -112,7 +112,7 @@ static int read_device(struct wi_cuda *cuda)
     if (result != WI_CU_SUCCESS) return wi_cuda_failed(cuda, WI_CUDA_OBJECT, call, result);
     WI_ENSURE(unified != 0, NOSYS, .call = "cuDeviceGetAttribute",
               .detail = "the device does not share an address space with the host");
-    cuda->name[sizeof cuda->name - 1] = '\0';
+    cuda->name[sizeof(cuda->name) - 1] = '\0';
     cuda->bytes_total = bytes;
     cuda->host_is_address = same != 0;
     cuda->numa_node = node_of(cu, cuda->device);
@@ -145,8 +145,8 @@ static int cuda_open(uint32_t ordinal, struct wi_device **out)
 {
     const struct wi_cu *cu = NULL;
     WI_TRY(wi_cu_load(&cu));
-    struct wi_cuda *cuda = wi_calloc(1, sizeof *cuda);
-    WI_ENSURE(cuda != NULL, NOMEM, .call = "calloc", .wanted = sizeof *cuda);
+    struct wi_cuda *cuda = wi_calloc(1, sizeof(*cuda));
+    WI_ENSURE(cuda != NULL, NOMEM, .call = "calloc", .wanted = sizeof(*cuda));
     bool has_batch = cu->copy_batch != NULL || cu->copy_batch_12080 != NULL;
     cuda->base.ops = has_batch ? &wi_device_cuda : &cuda_without_batch;
     cuda->base.ordinal = ordinal;
@@ -204,8 +204,8 @@ static void cuda_info(struct wi_device *device, struct weir_runtime_info *out)
         .numa_node = cuda->numa_node,
         .flags = device->ops->copy_batch != NULL ? WEIR_INFO_COPY_BATCH : 0,
     };
-    _Static_assert(sizeof out->device_name == sizeof cuda->name, "a name fits");
-    memcpy(out->device_name, cuda->name, sizeof out->device_name);
+    _Static_assert(sizeof(out->device_name) == sizeof(cuda->name), "a name fits");
+    memcpy(out->device_name, cuda->name, sizeof(out->device_name));
 }
 
 bool wi_cuda_is(const struct wi_device *device)

@@ -33,8 +33,7 @@ const struct wi_cu_meaning *wi_cu_meaning_of(uint32_t result)
             {0, WEIR_ENOSYS, false, "a result that weir does not know"},
     };
     size_t at = 0;
-    while (at + 1 < WI_ARRAY_COUNT(meanings) && meanings[at].result != result)
-        at++;
+    while (at + 1 < WI_ARRAY_COUNT(meanings) && meanings[at].result != result) at++;
     return &meanings[at];
 }
 
@@ -55,7 +54,7 @@ static void give_up(int code, const char *call, uint32_t result, const char *for
 {
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(driver.problem, sizeof driver.problem, format, arguments);
+    vsnprintf(driver.problem, sizeof(driver.problem), format, arguments);
     va_end(arguments);
 
     driver.code = code;
@@ -63,7 +62,6 @@ static void give_up(int code, const char *call, uint32_t result, const char *for
     driver.cause = (struct wi_cause){
         .call = call,
         .detail = driver.problem,
-        .setting = "WEIR_CUDA_LIBRARY",
         .driver_code = (int32_t)result,
     };
 }
@@ -91,7 +89,7 @@ static void *open_library(void)
     }
     struct link_map *map = NULL;
     if (dlinfo(library, RTLD_DI_LINKMAP, &map) == 0 && map != NULL) {
-        snprintf(driver.path, sizeof driver.path, "%s", map->l_name);
+        snprintf(driver.path, sizeof(driver.path), "%s", map->l_name);
         driver.facts.library = driver.path;
     }
     return library;
@@ -140,7 +138,8 @@ static int fill_table(wi_cu_find_fn *finder)
     }
     if (missing == NULL) return 0;
     give_up(WEIR_ENODRIVER, "cuGetProcAddress", missing->result,
-            "the driver is too old: it is of CUDA %d.%d and lacks %s of CUDA %d.%d",
+            "the driver %s: it is of CUDA %d.%d and lacks %s of CUDA %d.%d",
+            driver.facts.version < missing->version ? "is too old" : "is not complete",
             driver.facts.version / 1000, driver.facts.version % 1000 / 10, missing->name,
             missing->version / 1000, missing->version % 1000 / 10);
     return driver.code;
