@@ -11,6 +11,8 @@
 static void push_fresh(struct weir_pool *pool, struct wi_record *record)
 {
     struct wi_record *head = wi_load(&pool->fresh, relaxed);
+    (void)wi_or(&record->attention, WI_ATTENTION_FRESH, relaxed);
+    wi_add(&pool->total, 1, release);
     do {
         record->next = head;
     } while (!wi_cas(&pool->fresh, &head, record, release));
@@ -104,7 +106,6 @@ static int grow_buffers_locked(struct weir_pool *pool, size_t count)
     pool->opts.memory = stretch->slab->memory; /* the actual kind is readable */
     stretch->next = pool->stretches;
     pool->stretches = stretch;
-    wi_add(&pool->total, count, release);
     for (size_t i = 0; i < count; i++) push_fresh(pool, stretch->record[i]);
     return 0;
 }
@@ -116,16 +117,60 @@ static int grow_objects_locked(struct weir_pool *pool, size_t count)
         struct wi_record *record = next_unused(pool, &at);
         int               err = pool->make(pool, record);
         if (err < 0) return err; /* what was made stays: the pool is larger than before */
-        wi_add(&pool->total, 1, release);
         push_fresh(pool, record);
     }
     return 0;
 }
 
+static bool is_gone(const struct wi_record *record)
+{
+    return wi_word_state(wi_load(&record->word, acquire)) == WI_GONE &&
+           !(wi_load(&record->attention, relaxed) & WI_ATTENTION_FRESH);
+}
+
+/* Put back what is GONE though its stretch is not retiring. Returns how many objects came back. */
+static size_t restore_gone(struct weir_pool *pool, struct wi_stretch *stretch)
+{
+    size_t restored = 0;
+    for (size_t i = 0; i < stretch->slab->blocks; i++) {
+        if (!is_gone(stretch->record[i])) continue;
+        push_fresh(pool, stretch->record[i]);
+        restored++;
+    }
+    return restored;
+}
+
+/* Demand is back: stretches on their way out stay. Returns how many objects came back. */
+static size_t revive_locked(struct weir_pool *pool)
+{
+    size_t revived = 0;
+    for (struct wi_stretch *stretch = pool->stretches; stretch; stretch = stretch->next) {
+        if (!stretch->retiring) continue;
+        stretch->retiring = false;
+        for (size_t i = 0; i < stretch->slab->blocks; i++)
+            (void)wi_and(&stretch->record[i]->attention, ~(uint32_t)WI_ATTENTION_DIVERT, seq_cst);
+        revived += restore_gone(pool, stretch);
+        /* A release that saw DIVERT a moment ago may still make its record GONE: settle looks again. */
+        pool->revived = true;
+    }
+    return revived;
+}
+
+static size_t unused_records(const struct weir_pool *pool)
+{
+    size_t unused = 0;
+    for (uint32_t i = 0; i < pool->store.records_max; i++) unused += !pool->store.records[i].object;
+    return unused;
+}
+
 int wi_pool_grow_locked(struct weir_pool *pool, size_t count)
 {
-    return pool->kind == WI_POOL_BUFFERS ? grow_buffers_locked(pool, count)
-                                         : grow_objects_locked(pool, count);
+    if (pool->kind != WI_POOL_BUFFERS) return grow_objects_locked(pool, count);
+    size_t revived = revive_locked(pool);
+    if (revived >= count) return 0;
+    size_t room = unused_records(pool);
+    size_t wanted = count - revived < room ? count - revived : room;
+    return wanted > 0 ? grow_buffers_locked(pool, wanted) : 0;
 }
 
 /* ---- shrinking ---- */
@@ -162,7 +207,7 @@ static size_t still_out(const struct wi_stretch *stretch)
 {
     size_t out = 0;
     for (size_t i = 0; i < stretch->slab->blocks; i++)
-        out += wi_word_state(wi_load(&stretch->record[i]->word, acquire)) != WI_GONE;
+        out += !is_gone(stretch->record[i]);
     return out;
 }
 
@@ -216,6 +261,7 @@ size_t wi_pool_settle_locked(struct weir_pool *pool)
             }
         }
         waiting += out;
+        if (!stretch->retiring && pool->revived) (void)restore_gone(pool, stretch);
         if (!stretch->retiring || out > 0) {
             link = &stretch->next;
             continue;

@@ -101,6 +101,7 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     pool->drop = spec->drop;
     pool->life = WI_POOL_OPEN;
     pool->stretches = NULL;
+    pool->revived = false;
     pool->grown_ns = pool->shrunk_ns = pool->quiet_ns = 0;
     wi_store(&pool->total, 0, relaxed);
     wi_store(&pool->fresh, NULL, relaxed);
@@ -274,6 +275,7 @@ bool wi_pool_keep(struct weir_pool *pool)
     while (ordered) {
         struct wi_record *next = ordered->next;
         wi_store_publish_lane(&pool->store, ordered, WI_GONE);
+        (void)wi_and(&ordered->attention, ~(uint32_t)WI_ATTENTION_FRESH, release); /* only now it may be taken as GONE */
         ordered = next;
     }
     if (wi_load(&pool->wants_service, relaxed) && wi_exchange(&pool->wants_service, 0, acquire) &&

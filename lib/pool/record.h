@@ -43,7 +43,8 @@ enum wi_state {
 enum wi_attention {
     WI_ATTENTION_GUARD = 1,  /* the buffer was marked by device work in this lease */
     WI_ATTENTION_DIVERT = 2, /* its slab is being retired: it goes to the pool, not to the free store */
-    WI_ATTENTION_SCRUB = 4   /* its bytes must be zeroed before it is free */
+    WI_ATTENTION_SCRUB = 4,  /* its bytes must be zeroed before it is free */
+    WI_ATTENTION_FRESH = 8   /* made, and on the list for the keeper: GONE, but not for taking */
 };
 
 #define WI_MARKS 8

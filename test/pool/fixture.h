@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fixture.h - a runtime on the host backend for tests of the public interface */
+#ifndef TEST_POOL_FIXTURE_H
+#define TEST_POOL_FIXTURE_H
+
+#include <criterion/criterion.h>
+#include <weir/weir.h>
+
+/* Assert success; a failure shows weir's own text. */
+#define ok(call)                                                                                   \
+    do {                                                                                           \
+        int ok_ = (call);                                                                          \
+        if (ok_ < 0) {                                                                             \
+            char text_[512];                                                                       \
+            (void)weir_error_text(text_, sizeof text_);                                            \
+            cr_assert_fail("%s: %s", #call, text_);                                                \
+        }                                                                                          \
+    } while (0)
+
+#define answers(call, code)                                                                        \
+    do {                                                                                           \
+        int answer_ = (call);                                                                      \
+        cr_assert_eq(answer_, WEIR_E##code, "%s answered %s", #call, weir_errname(answer_));       \
+    } while (0)
+
+static inline struct weir_runtime *make_runtime(void)
+{
+    struct weir_runtime *rt;
+    ok(weir_runtime_create(NULL, &rt));
+    return rt;
+}
+
+static inline struct weir_pool_stats pool_stats(struct weir_pool *pool)
+{
+    struct weir_pool_stats stats = {.struct_size = sizeof stats};
+    ok(weir_pool_stats_read(pool, &stats));
+    return stats;
+}
+
+/* The law of conservation, at rest. */
+static inline void assert_law(struct weir_pool *pool)
+{
+    struct weir_pool_stats stats = pool_stats(pool);
+    cr_assert_eq(stats.total, stats.leased + stats.free + stats.retiring + stats.quarantined,
+                 "total %lu leased %lu free %lu retiring %lu quarantined %lu", (unsigned long)stats.total,
+                 (unsigned long)stats.leased, (unsigned long)stats.free, (unsigned long)stats.retiring,
+                 (unsigned long)stats.quarantined);
+}
+
+/* Wait for something that another thread brings about, at most ten seconds. */
+#define eventually(condition)                                                                      \
+    do {                                                                                           \
+        uint64_t until_ = weir_deadline_after_ns(UINT64_C(10000000000));                           \
+        while (!(condition)) {                                                                     \
+            cr_assert(weir_clock_ns() < until_, "never came true: %s", #condition);                \
+            nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);                                \
+        }                                                                                          \
+    } while (0)
+
+#endif

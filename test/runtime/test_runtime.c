@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The runtime's life: leases out at its end, silence when idle, forks, the process-wide runtime. */
+#include "pool/fixture.h"
+
+#include "base/atomic.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+Test(runtime, refuses_an_unknown_backend_and_device)
+{
+    struct weir_runtime *rt;
+    answers(weir_runtime_create(WEIR_OPTS(runtime, .backend = "abacus"), &rt), INVAL);
+    answers(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host", .device = 99), &rt), NOENT);
+    answers(weir_runtime_create(WEIR_OPTS(runtime, .flags = 1), &rt), OPTS);
+}
+
+Test(runtime, destroyed_with_leases_out_leaves_them_mapped)
+{
+    struct weir_runtime *rt = make_runtime();
+    struct weir_pool    *pool;
+    struct weir_buffer  *buffer;
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2), &pool));
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    weir_runtime_destroy(rt);
+    memset(buffer->host, 1, buffer->bytes);
+    answers(weir_buffer_release(buffer), CLOSED);
+}
+
+Test(runtime, idle_it_wakes_nobody)
+{
+    struct weir_runtime      *rt = make_runtime();
+    struct weir_pool         *pool;
+    struct weir_buffer       *buffer;
+    struct weir_runtime_stats before = {.struct_size = sizeof before}, after = before;
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2), &pool));
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    ok(weir_buffer_release(buffer));
+    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+    ok(weir_runtime_stats_read(rt, &before));
+    nanosleep(&(struct timespec){.tv_sec = 10}, NULL);
+    ok(weir_runtime_stats_read(rt, &after));
+    cr_assert_eq(after.keeper_wakeups, before.keeper_wakeups);
+    cr_assert_eq(after.monitor_wakeups, before.monitor_wakeups);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+Test(runtime, a_forked_child_is_told_so)
+{
+    struct weir_runtime *rt = make_runtime();
+    struct weir_pool    *pool;
+    struct weir_buffer  *buffer, *other;
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2), &pool));
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    pid_t child = fork();
+    if (child == 0) {
+        struct weir_runtime *second;
+        int bad = weir_buffer_acquire(pool, WEIR_NOW, &other) != WEIR_EFORKED;
+        bad |= (weir_buffer_acquire(pool, WEIR_FOREVER, &other) != WEIR_EFORKED) << 1;
+        bad |= (weir_buffer_release(buffer) != WEIR_EFORKED) << 2;
+        bad |= (weir_runtime_create(NULL, &second) != WEIR_EFORKED) << 3;
+        bad |= (weir_pool_create(rt, NULL, &pool) != WEIR_EFORKED) << 4;
+        weir_pool_destroy(pool);
+        weir_runtime_destroy(rt);
+        _exit(bad);
+    }
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+    ok(weir_buffer_release(buffer)); /* the parent goes on */
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+static struct weir_runtime *seen[64];
+static pthread_barrier_t    start;
+
+static void *ask_for_default(void *arg)
+{
+    (void)pthread_barrier_wait(&start);
+    ok(weir_runtime_default(0, arg));
+    return NULL;
+}
+
+Test(runtime, the_default_is_made_once_and_reset_reports_leases)
+{
+    pthread_t           thread[64];
+    struct weir_stream *stream;
+    pthread_barrier_init(&start, NULL, 64);
+    for (int i = 0; i < 64; i++) cr_assert_eq(pthread_create(&thread[i], NULL, ask_for_default, &seen[i]), 0);
+    for (int i = 0; i < 64; i++) pthread_join(thread[i], NULL);
+    for (int i = 0; i < 64; i++) cr_assert_eq(seen[i], seen[0]);
+    ok(weir_stream_acquire(seen[0], WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
+    cr_assert_eq(weir_runtime_reset(0, WEIR_FOREVER), 1);
+    answers(weir_stream_release(stream), CLOSED);
+    cr_assert_eq(weir_runtime_reset(0, WEIR_FOREVER), 0);
+}
+
+Test(runtime, a_hundred_lives_leave_nothing_behind)
+{
+    for (int i = 0; i < 100; i++) {
+        struct weir_runtime *rt = make_runtime();
+        struct weir_pool    *pool;
+        struct weir_buffer  *buffer;
+        ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4), &pool));
+        ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+        ok(weir_buffer_release(buffer));
+        weir_pool_destroy(pool);
+        weir_runtime_destroy(rt);
+    }
+}
