@@ -37,7 +37,7 @@ const struct wi_cu_meaning *wi_cu_meaning_of(uint32_t result)
     return &meanings[at];
 }
 
-/* order(driver-forked): no ordering needed; the child of fork has one thread. */
+/* Needs no ordering: the child of fork has one thread. */
 static void child_after_fork(void)
 {
     wi_store(&forked, 1, relaxed);

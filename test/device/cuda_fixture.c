@@ -64,7 +64,7 @@ int cuda_fixture_child(int (*fn)(void *ctx), void *ctx)
 {
     pid_t child = fork();
     cr_assert_geq(child, 0);
-    if (child == 0) exit(fn(ctx));
+    if (child == 0) _exit(fn(ctx));
     int status = 0;
     cr_assert_eq(waitpid(child, &status, 0), child);
     return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);

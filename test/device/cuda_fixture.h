@@ -34,7 +34,10 @@ void cuda_fixture_close(struct cuda_fixture *fixture);
 bool              cuda_fixture_said(const char *text);
 struct weir_error cuda_fixture_error(void);
 
-/* Run fn(ctx) in a child process; answers its exit status, or minus the signal that ended it. */
+/*
+ * Run fn(ctx) in a child process; answers its exit status, or minus the signal that ended it. Exit
+ * handlers do not run unless fn itself calls exit().
+ */
 int cuda_fixture_child(int (*fn)(void *ctx), void *ctx);
 
 #endif

@@ -152,7 +152,7 @@ static int commit(void *ctx)
         break;
     case CALL_AT_EXIT:
         at_exit_program = program;
-        break;
+        exit(0);
     case EARLY_BATCH:
         copy_early(&program);
         break;
