@@ -187,7 +187,8 @@ static bool serve_locked(struct wi_store *store, struct wakes *wakes)
     if (!waiter) {
         while (store->pile_count > 0) {
             wi_add(&store->stat.ungiven, 1, relaxed);
-            (void)wi_store_publish(store, store->pile[--store->pile_count], WI_LEASED);
+            /* No permit is raised: the waiter who gathered it has given its permits back himself. */
+            (void)wi_store_put(store, store->pile[--store->pile_count], WI_LEASED);
         }
     }
     return lied;

@@ -133,52 +133,63 @@ static bool slot_is_idle(const struct wi_record *held)
     return held && wi_word_state(wi_load(&held->word, relaxed)) == WI_FREE;
 }
 
-int wi_store_publish(struct wi_store *store, struct wi_record *record, enum wi_state from)
+/* One attempt to make `record` free. False: the word changed under it; look again. */
+static bool put_free(struct wi_store *store, struct wi_record *record, uint64_t word)
 {
-    uint64_t word = wi_load(&record->word, relaxed);
-    for (;;) {
+    uint64_t freed = wi_word_with(word, WI_FREE);
+    if (word & WI_HOME) return wi_cas(&record->word, &word, freed, seq_cst);
+
+    struct wi_slot *slot = wi_store_own_slot(store);
+    if (store->slots == 0 || slot_is_idle(wi_load(&slot->record, acquire))) {
+        if (!wi_cas(&record->word, &word, freed, seq_cst)) return false;
+        put_commons(store, record);
+        return true;
+    }
+    if (!wi_cas(&record->word, &word, freed | WI_HOME, seq_cst)) return false;
+    /* order(slot): seq_cst; the word is HOME before the slot points here. */
+    struct wi_record *held = wi_exchange(&slot->record, record, seq_cst);
+    if (held) displace(store, held);
+    return true;
+}
+
+int wi_store_put(struct wi_store *store, struct wi_record *record, enum wi_state from)
+{
+    /*
+     * The epoch keeps the store's parts alive: once the record is free somebody may lease and release it, and
+     * the pool may be gone, while this thread still has a slot to clear or CK's tail to help along.
+     */
+    struct wi_thread *self = wi_thread_self();
+    int               err = 0;
+    wi_epoch_begin(self);
+    while (true) {
+        uint64_t word = wi_load(&record->word, relaxed);
         if (wi_word_state(word) != from) {
             wi_add(&store->stat.misuses, 1, relaxed);
-            return WEIR_ENOTLEASED;
-        }
-        uint64_t freed = wi_word_with(word, WI_FREE);
-        if (word & WI_HOME) {
-            if (wi_cas(&record->word, &word, freed, seq_cst)) break;
-            continue;
-        }
-        struct wi_slot *slot = wi_store_own_slot(store);
-        if (store->slots == 0 || slot_is_idle(wi_load(&slot->record, acquire))) {
-            if (!wi_cas(&record->word, &word, freed, seq_cst)) continue;
-            put_commons(store, record);
+            err = WEIR_ENOTLEASED;
             break;
         }
-        /*
-         * The epoch keeps the store's parts alive: between the two steps somebody with an old hint may lease
-         * the record, release it, and the pool may be gone.
-         */
-        struct wi_thread *self = wi_thread_self();
-        wi_epoch_begin(self);
-        bool won = wi_cas(&record->word, &word, freed | WI_HOME, seq_cst);
-        if (won) {
-            /* order(slot): seq_cst; the word is HOME before the slot points here. */
-            struct wi_record *held = wi_exchange(&slot->record, record, seq_cst);
-            if (held) displace(store, held);
-        }
-        wi_epoch_end(self);
-        if (won) break;
+        if (put_free(store, record, word)) break;
     }
+    wi_epoch_end(self);
+    return err;
+}
+
+int wi_store_publish(struct wi_store *store, struct wi_record *record, enum wi_state from)
+{
+    WI_TRY(wi_store_put(store, record, from));
     return wi_load(&store->gate, seq_cst) != 0 ? wi_store_gated(store) : 0;
 }
 
 void wi_store_publish_lane(struct wi_store *store, struct wi_record *record, enum wi_state from)
 {
-    uint64_t word = wi_load(&record->word, relaxed);
-    for (;;) {
+    struct wi_thread *self = wi_thread_self();
+    uint64_t          word = wi_load(&record->word, relaxed);
+    wi_epoch_begin(self);
+    do {
         wi_assert(wi_word_state(word) == from);
-        if (!wi_cas(&record->word, &word, wi_word_with(word, WI_FREE), seq_cst)) continue;
-        if (!(word & WI_HOME) && !wi_ring_put_spmc(&store->lane, record)) put_commons(store, record);
-        break;
-    }
+    } while (!wi_cas(&record->word, &word, wi_word_with(word, WI_FREE), seq_cst));
+    if (!(word & WI_HOME) && !wi_ring_put_spmc(&store->lane, record)) put_commons(store, record);
+    wi_epoch_end(self);
     wi_fence(seq_cst); /* the enqueue is CK's; it must be seen before the gate is read */
     if (wi_load(&store->gate, seq_cst) != 0) (void)wi_store_gated(store);
 }
@@ -310,7 +321,11 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
             record = wi_store_claim_own(store);
             if (!record) record = wi_store_look(store, &lied);
         }
-        if (!record) wi_queue_unpermit(store, 1);
+        if (!record && store->headroom) {
+            /* Somebody may have queued and found no permit meanwhile: he must hear of this one. */
+            wi_queue_unpermit(store, 1);
+            if (wi_load(&store->gate, seq_cst) & WI_GATE_QUEUED) wi_store_serve(store);
+        }
     }
     if (record) {
         /* With headroom every hit comes here: only one in 256 of them is noted. */

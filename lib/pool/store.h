@@ -18,7 +18,8 @@
  *                  work is bounded (WI_SERVE_ROUNDS) and the keeper goes on
  *
  * "Exact": an acquire never fails and never sleeps while an object is free (free: its release has
- * returned). A look can miss an object that moves behind it, so "empty" is believed only by someone who is
+ * returned, and no other release is just moving it out of a slot; that one looks at the gate afterwards, so no
+ * wake-up is lost). A look can miss an object that moves behind it, so "empty" is believed only by someone who is
  * queued, looks while leaving the queue's lock, and finds no release pending (queue.c).
  *
  * Home slots. A record that is HOME stays in its slot while it is leased, and is claimed by the
@@ -161,6 +162,8 @@ WI_COLD int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *a
 
 /* Publish a record that the caller owns (LEASED, RETIRING or GONE, as `from` says). Fails: NOTLEASED when the word says otherwise. */
 WI_COLD int wi_store_publish(struct wi_store *store, struct wi_record *record, enum wi_state from);
+/* As wi_store_publish without a look at the gate: for the holder of the queue's lock. */
+int  wi_store_put(struct wi_store *store, struct wi_record *record, enum wi_state from);
 /* As wi_store_publish, by the lane. The keeper only. */
 void wi_store_publish_lane(struct wi_store *store, struct wi_record *record, enum wi_state from);
 
