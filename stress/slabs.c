@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * slabs - slabs made, used and destroyed by several threads under one budget, and what making one costs
+ * slabs - slabs made, used and destroyed by several threads under one budget, and what making one
+ * costs
  *
  *     slabs [seconds] [threads] [seed]
  *     slabs measure [MiB]
  *
- * Imitates the start and the growth of several pools at once: each thread makes a slab of a random shape,
- * some of them cancelled on the way, writes a pattern to both ends of every block, looks each up by
- * address, and destroys it. At the end the budget must be back at 0 and nothing registered.
- * Run for 5 s as a smoke test, under ThreadSanitizer for 1 min before a release.
+ * Imitates the start and the growth of several pools at once: each thread makes a slab of a random
+ * shape, some of them cancelled on the way, writes a pattern to both ends of every block, looks
+ * each up by address, and destroys it. At the end the budget must be back at 0 and nothing
+ * registered. Run for 5 s as a smoke test, under ThreadSanitizer for 1 min before a release.
  *
- * `measure` prints how long populating, registering and destroying take, by threads and chunk length. On
- * the host backend registering is an entry in a table, so the times are those of the memory alone.
+ * `measure` prints how long populating, registering and destroying take, by threads and chunk
+ * length. On the host backend registering is an entry in a table, so the times are those of the
+ * memory alone.
  */
 #include "device/host.h"
 #include "memory/memory.h"
