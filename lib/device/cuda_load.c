@@ -103,9 +103,8 @@ static void *find(wi_cu_find_fn *finder, struct wi_cu_symbol *symbol)
     symbol->result =
         finder(symbol->name, &function, symbol->version, WI_CU_PROC_LEGACY_STREAM, &status);
     symbol->status = status;
-    /* Found means all three: a driver answers success with a NULL function for what it lacks. */
-    symbol->found =
-        symbol->result == WI_CU_SUCCESS && status == WI_CU_PROC_FOUND && function != NULL;
+    /* A driver answers success with a NULL function for what it lacks; the status only says why. */
+    symbol->found = symbol->result == WI_CU_SUCCESS && function != NULL;
     return symbol->found ? function : NULL;
 }
 

@@ -13,11 +13,11 @@ int wi_cuda_stream_create(struct wi_device *device, int32_t priority, void **str
     struct wi_cuda      *cuda = wi_cuda_of(device);
     struct wi_cuda_scope scope;
     struct CUstream_st  *made = NULL;
-    /* Numerically, the least urgent priority is the greatest. */
-    if (priority > cuda->priority_least) priority = cuda->priority_least;
-    if (priority < cuda->priority_greatest) priority = cuda->priority_greatest;
     WI_TRY(wi_cuda_enter(device, OBJECT_NEEDS, &scope));
-    /* Non-blocking: it does not wait for the legacy default stream of the host program. */
+    /*
+     * Non-blocking: it does not wait for the legacy default stream of the host program. The driver clamps the
+     * priority to the device's range.
+     */
     wi_cu_result result = scope.cu->stream_create(&made, WI_CU_STREAM_NON_BLOCKING, priority);
     WI_TRY(wi_cuda_leave(&scope, WI_CUDA_OBJECT, "cuStreamCreateWithPriority", result));
     wi_cuda_made(cuda);
@@ -80,8 +80,7 @@ static void pause_here(void *ctx)
         .tv_nsec = (long)(ns % WI_NS_PER_S),
     };
     /* tidy-allow: clock_nanosleep, because keeping the stream busy for a time is what was asked for. */
-    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR)
-        continue;
+    while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) continue;
 }
 
 _Static_assert(sizeof(uintptr_t) == sizeof(uint64_t), "a duration fits a pointer");

@@ -6,6 +6,8 @@
 #include <weir/log.h>
 
 #include <criterion/criterion.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -378,6 +380,41 @@ Test(cuda_errors, loss_is_logged_once)
     fixture.ops->close(fixture.device);
     weir_log_set(NULL, NULL);
     cr_expect_eq(errors_logged, 1);
+}
+
+static void *query_slowly(void *ctx)
+{
+    struct cuda_fixture *fixture = ctx;
+    void                *event = NULL;
+    cr_assert_eq(fixture->ops->event_create(fixture->device, 0, &event), 0);
+    struct fakecuda_fault slow = {
+        .symbol = "cuEventQuery", .nth = 1, .result = 714, .flags = FAKECUDA_STALL};
+    fixture->fake.fail(&slow);
+    return (void *)(intptr_t)fixture->ops->event_query(fixture->device, event);
+}
+
+/* Two calls under way fail together: the first to come back names the cause, and there is one log line. */
+Test(cuda_errors, first_cause_stays)
+{
+    struct cuda_fixture fixture;
+    struct handles      made;
+    pthread_t           thread;
+    void               *answer = NULL;
+    cuda_fixture_open(&fixture, "");
+    make_handles(&fixture, &made);
+    weir_log_set(count_errors, NULL);
+    cr_assert_eq(pthread_create(&thread, NULL, query_slowly, &fixture), 0);
+    while (fixture.fake.stalled() == 0) sched_yield();
+    fixture.fake.lose(702);
+    cr_expect_eq(fixture.ops->stream_query(fixture.device, made.stream), WEIR_EDEVICE);
+    fixture.fake.resume();
+    cr_assert_eq(pthread_join(thread, &answer), 0);
+    weir_log_set(NULL, NULL);
+    cr_expect_eq((intptr_t)answer, WEIR_EDEVICE);
+    cr_expect_eq(fixture.ops->stream_query(fixture.device, made.stream), WEIR_EDEVICE);
+    cr_expect_eq(cuda_fixture_error().driver_code, 702);
+    cr_expect_eq(errors_logged, 1);
+    fixture.ops->close(fixture.device);
 }
 
 /* Two runtimes of one device: each learns of the loss by itself. */
