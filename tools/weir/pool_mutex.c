@@ -12,14 +12,10 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "deferred.h"
 #include "staging.h"
 
 #define NS_PER_S UINT64_C(1000000000)
-
-struct deferred {
-    struct weir_buffer *buffer;
-    struct weir_event  *event; /* recorded behind the last use */
-};
 
 struct mutex_staging {
     struct staging_pool  base;
@@ -30,14 +26,12 @@ struct mutex_staging {
     pthread_mutex_t lock;
     pthread_cond_t  changed; /* something was freed or deferred */
 
-    /* Under the lock. Law: free_count + deferred_count + leased + syncing = capacity. */
+    /* Under the lock. Law: free_count + deferred.count + syncing + leased = capacity. */
     struct weir_buffer **free;
-    struct deferred     *deferred; /* ring of capacity */
     size_t               free_count;
-    size_t               deferred_first;
-    size_t               deferred_count;
-    size_t   syncing; /* taken off the deferred list by a thread that waits for its event */
-    uint64_t waits;
+    struct deferred_list deferred;
+    size_t               syncing; /* taken off the list by a thread that waits for its event */
+    uint64_t             waits;
 };
 
 static void destroy(struct staging_pool *pool)
@@ -45,18 +39,17 @@ static void destroy(struct staging_pool *pool)
     struct mutex_staging *staging = (struct mutex_staging *)pool;
 
     if (!staging) return;
-    for (size_t i = 0; i < staging->deferred_count; i++) {
-        struct deferred *entry =
-            &staging->deferred[(staging->deferred_first + i) % staging->capacity];
-        weir_event_release(entry->event);
-        weir_buffer_release(entry->buffer);
+    while (staging->deferred.count) {
+        struct deferred entry = deferred_pop(&staging->deferred);
+        weir_event_release(entry.event);
+        weir_buffer_release(entry.item);
     }
     if (staging->free_count) weir_buffers_release(staging->free, staging->free_count);
     weir_pool_destroy(staging->memory);
     pthread_cond_destroy(&staging->changed);
     pthread_mutex_destroy(&staging->lock);
     free(staging->free);
-    free(staging->deferred);
+    deferred_fini(&staging->deferred);
     free(staging);
 }
 
@@ -95,8 +88,8 @@ static int create(const struct staging_options *options, struct staging_pool **o
     staging->capacity = options->buffers_max;
     init_lock(staging);
     staging->free = calloc(staging->capacity, sizeof(*staging->free));
-    staging->deferred = calloc(staging->capacity, sizeof(*staging->deferred));
-    int err = staging->free && staging->deferred ? pin_memory(staging, options) : WEIR_ENOMEM;
+    int err = deferred_init(&staging->deferred, staging->capacity);
+    if (err == 0) err = staging->free ? pin_memory(staging, options) : WEIR_ENOMEM;
     if (err < 0) {
         destroy(&staging->base);
         return err;
@@ -105,31 +98,19 @@ static int create(const struct staging_options *options, struct staging_pool **o
     return 0;
 }
 
-static struct deferred take_oldest_locked(struct mutex_staging *staging)
-{
-    struct deferred oldest = staging->deferred[staging->deferred_first];
-
-    staging->deferred_first = (staging->deferred_first + 1) % staging->capacity;
-    staging->deferred_count--;
-    return oldest;
-}
-
 /* Move what the device has passed to the free list, oldest first, up to the first that is pending. */
 static void collect_locked(struct mutex_staging *staging)
 {
-    while (staging->deferred_count) {
-        struct weir_event *event = staging->deferred[staging->deferred_first].event;
-        if (weir_event_query(event) != 0) return;
-        struct deferred passed = take_oldest_locked(staging);
-        weir_event_release(passed.event);
-        staging->free[staging->free_count++] = passed.buffer;
-    }
+    struct weir_buffer *buffer;
+
+    while ((buffer = deferred_pop_passed(&staging->deferred)))
+        staging->free[staging->free_count++] = buffer;
 }
 
 /* Wait for the oldest event without the lock, then hand its buffer to whoever comes first. */
 static int sync_oldest_locked(struct mutex_staging *staging, uint64_t deadline_ns)
 {
-    struct deferred oldest = take_oldest_locked(staging);
+    struct deferred oldest = deferred_pop(&staging->deferred);
 
     staging->syncing++;
     pthread_mutex_unlock(&staging->lock);
@@ -138,12 +119,11 @@ static int sync_oldest_locked(struct mutex_staging *staging, uint64_t deadline_n
     staging->syncing--;
     if (err < 0) {
         /* Not passed: back to the end of the list, so that the memory is neither lost nor reused. */
-        size_t end = (staging->deferred_first + staging->deferred_count++) % staging->capacity;
-        staging->deferred[end] = oldest;
+        deferred_push(&staging->deferred, oldest);
         return err;
     }
     weir_event_release(oldest.event);
-    staging->free[staging->free_count++] = oldest.buffer;
+    staging->free[staging->free_count++] = oldest.item;
     pthread_cond_signal(&staging->changed);
     return 0;
 }
@@ -153,10 +133,6 @@ static int sleep_locked(struct mutex_staging *staging, uint64_t deadline_ns)
     struct timespec until = {.tv_sec = (time_t)(deadline_ns / NS_PER_S),
                              .tv_nsec = (long)(deadline_ns % NS_PER_S)};
 
-    if (deadline_ns == WEIR_FOREVER) {
-        pthread_cond_wait(&staging->changed, &staging->lock);
-        return 0;
-    }
     return pthread_cond_timedwait(&staging->changed, &staging->lock, &until) ? WEIR_ETIMEDOUT : 0;
 }
 
@@ -175,33 +151,14 @@ static int acquire(struct staging_pool *pool, uint64_t deadline_ns, struct stagi
             break;
         }
         waited = true;
-        err = staging->deferred_count ? sync_oldest_locked(staging, deadline_ns)
+        err = staging->deferred.count ? sync_oldest_locked(staging, deadline_ns)
                                       : sleep_locked(staging, deadline_ns);
     }
     if (waited) staging->waits++;
     pthread_mutex_unlock(&staging->lock);
     if (err < 0) return err;
-    out->slice = weir_slice_all(buffer);
-    out->host = buffer->host;
-    out->owner = buffer;
-    out->host_reads = false;
-    return 0;
-}
-
-/* An event behind all that the stream holds now. */
-static int mark_end(struct mutex_staging *staging, struct weir_stream *stream,
-                    struct weir_event **out)
-{
-    struct weir_event *event;
-    int                err = weir_event_acquire(staging->rt, 0, WEIR_FOREVER, &event);
-
-    if (err < 0) return err;
-    err = weir_event_record(event, stream);
-    if (err < 0) {
-        weir_event_release(event);
-        return err;
-    }
-    *out = event;
+    *out = (struct staging_lease){
+        .slice = weir_slice_all(buffer), .host = buffer->host, .owner = buffer};
     return 0;
 }
 
@@ -209,22 +166,19 @@ static int release(struct staging_pool *pool, struct staging_lease *lease,
                    struct weir_stream *stream)
 {
     struct mutex_staging *staging = (struct mutex_staging *)pool;
-    struct deferred       entry = {.buffer = lease->owner};
-    int                   err = 0;
+    struct deferred       entry = {.item = lease->owner};
+    int                   err = stream ? deferred_mark(staging->rt, stream, &entry.event) : 0;
 
-    if (stream) err = mark_end(staging, stream, &entry.event);
-    /* Without an event the only safe way left is to wait here. */
-    if (err < 0 && weir_stream_sync(stream, WEIR_FOREVER) < 0) return err;
+    /* The stream failed: the buffer stays out, because nobody can tell when it may be reused. */
+    if (err < 0) return err;
     pthread_mutex_lock(&staging->lock);
-    if (entry.event) {
-        size_t end = (staging->deferred_first + staging->deferred_count++) % staging->capacity;
-        staging->deferred[end] = entry;
-    } else {
-        staging->free[staging->free_count++] = entry.buffer;
-    }
+    if (entry.event)
+        deferred_push(&staging->deferred, entry);
+    else
+        staging->free[staging->free_count++] = lease->owner;
     pthread_cond_signal(&staging->changed);
     pthread_mutex_unlock(&staging->lock);
-    return err;
+    return 0;
 }
 
 static void count(struct staging_pool *pool, struct staging_counts *out)
@@ -235,7 +189,7 @@ static void count(struct staging_pool *pool, struct staging_counts *out)
     collect_locked(staging);
     *out = (struct staging_counts){.total = staging->capacity,
                                    .free = staging->free_count,
-                                   .retiring = staging->deferred_count + staging->syncing,
+                                   .retiring = staging->deferred.count + staging->syncing,
                                    .waits = staging->waits};
     pthread_mutex_unlock(&staging->lock);
     out->leased = out->total - out->free - out->retiring;
@@ -243,8 +197,9 @@ static void count(struct staging_pool *pool, struct staging_counts *out)
 
 const struct staging_kind staging_mutex = {
     .name = "mutex",
-    .description = "free list under a mutex with a condition variable and deferred events; "
-                   "all memory pinned at the start",
+    .description =
+        "free list under a mutex with a condition variable and an event for each buffer in "
+        "flight; all memory pinned at the start",
     .create = create,
     .acquire = acquire,
     .release = release,

@@ -9,6 +9,15 @@ struct weir_staging {
     struct weir_pool   *pool;
 };
 
+int staging_guard(struct weir_buffer *buffer, struct weir_stream *stream)
+{
+    int err = weir_buffer_guard(buffer, stream);
+
+    /* The stream's own failure adds nothing: the release then leaves the buffer to weir. */
+    if (err < 0) (void)!weir_stream_sync(stream, WEIR_FOREVER);
+    return err;
+}
+
 static int create(const struct staging_options *options, struct staging_pool **out)
 {
     struct weir_staging *staging = calloc(1, sizeof(*staging));
@@ -51,7 +60,7 @@ static int release(struct staging_pool *pool, struct staging_lease *lease,
 
     (void)pool;
     /* The copies have marked the buffer themselves; only a reader that weir cannot see needs a guard. */
-    if (stream && lease->host_reads) guarded = weir_buffer_guard(buffer, stream);
+    if (stream && lease->host_reads) guarded = staging_guard(buffer, stream);
     int released = weir_buffer_release(buffer);
     return guarded < 0 ? guarded : released;
 }

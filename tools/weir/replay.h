@@ -25,6 +25,8 @@ struct replay_plan {
     uint64_t               prefill_ns_per_token; /* modelled device time */
     uint64_t               decode_ns_per_token;
     uint32_t               threads;
+    uint32_t               streams_compute;
+    uint32_t               streams_comm;
     bool                   repeat;      /* start over at the end of the workload */
     bool                   early_reuse; /* plant the bug in weir's pools */
 };
@@ -61,6 +63,7 @@ struct replay_result {
     uint64_t                   leaked;
     uint64_t                   lawless; /* pools in which the conservation law does not hold */
     struct quantiles           acquire; /* of the pools under test */
+    struct quantiles           release;
     struct quantiles           latency; /* from due to done on the device */
     uint64_t                   waits;
     uint64_t                   growths;

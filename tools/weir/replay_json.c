@@ -61,6 +61,7 @@ static json_t *result_json(const struct replay_result *result)
     if (result->first_failure[0])
         json_object_set_new(object, "first_failure", json_string(result->first_failure));
     json_object_set_new(object, "acquire", quantiles_json(&result->acquire));
+    json_object_set_new(object, "release", quantiles_json(&result->release));
     json_object_set_new(object, "latency", quantiles_json(&result->latency));
     json_object_set_new(object, "waits", number(result->waits));
     json_object_set_new(object, "growths", number(result->growths));
@@ -74,6 +75,8 @@ static void add_plan(json_t *object, const struct replay_plan *plan)
 {
     json_object_set_new(object, "arrivals", json_string(plan->source));
     json_object_set_new(object, "threads", number(plan->threads));
+    json_object_set_new(object, "streams_compute", number(plan->streams_compute));
+    json_object_set_new(object, "streams_comm", number(plan->streams_comm));
     json_object_set_new(object, "speedup",
                         plan->speedup > 0 ? json_real(plan->speedup) : json_string("max"));
     json_object_set_new(object, "seconds", json_real((double)plan->seconds_ns / (double)NS_PER_S));

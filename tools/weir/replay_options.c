@@ -25,6 +25,12 @@
 #define DECODE_NS_PER_TOKEN  400000.0
 #define SPEEDUP_OF_MAX       200.0
 
+/* A stream is leased again when it has drained, so their number bounds how many requests the device works on. */
+#define THREADS_PER_COMPUTE 4
+#define THREADS_PER_COMM    16
+#define STREAMS_COMPUTE_MIN 4
+#define STREAMS_COMM_MIN    2
+
 enum option_key {
     OPTION_ARRIVALS = 256,
     OPTION_THREADS,
@@ -174,6 +180,11 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
     return 0;
 }
 
+static uint32_t at_least(uint32_t value, uint32_t least)
+{
+    return value < least ? least : value;
+}
+
 void replay_options_parse(int count, char **arguments, struct replay_options *out)
 {
     static const struct argp argp = {option_table, parse_option, NULL, documentation,
@@ -191,6 +202,8 @@ void replay_options_parse(int count, char **arguments, struct replay_options *ou
     double decode_ns = parse.decode_ns >= 0 ? parse.decode_ns : DECODE_NS_PER_TOKEN / speedup;
     plan->prefill_ns_per_token = (uint64_t)prefill_ns;
     plan->decode_ns_per_token = (uint64_t)decode_ns;
+    plan->streams_compute = at_least(plan->threads / THREADS_PER_COMPUTE, STREAMS_COMPUTE_MIN);
+    plan->streams_comm = at_least(plan->threads / THREADS_PER_COMM, STREAMS_COMM_MIN);
     if (plan->early_reuse && !parse.baseline_given) out->baselines = 0;
     if (!out->arrivals) {
         plan->repeat = true;

@@ -108,10 +108,20 @@ static int acquire_staging(struct worker *worker, struct staging_pool *pool,
 static int release_staging(struct worker *worker, struct staging_pool *pool,
                            struct staging_lease *lease, struct weir_stream *stream, int err)
 {
-    int released = pool->kind->release(pool, lease, stream);
+    uint64_t begin_ns = weir_clock_ns();
+    int      released = pool->kind->release(pool, lease, stream);
 
+    histogram_add(&worker->release, weir_clock_ns() - begin_ns);
     if (released < 0) replay_fail(worker->replay, "release staging memory", released);
     return err < 0 ? err : released;
+}
+
+/* The buffer is in use by all that the stream holds, though no copy tells weir so. */
+static int guard(struct replay *replay, struct weir_buffer *buffer, struct weir_stream *stream)
+{
+    int err = staging_guard(buffer, stream);
+
+    return err < 0 ? replay_fail(replay, "guard a request's memory", err) : 0;
 }
 
 /* Queue the copy and mark its end; on failure the device memory is guarded here, as nobody will wait. */
@@ -123,10 +133,8 @@ static int queue_upload(struct flight *flight, struct weir_buffer *device, struc
     if (err < 0) return replay_fail(flight->replay, "upload a prompt", err);
     err = weir_event_record(event, comm);
     if (err == 0) return 0;
-    replay_fail(flight->replay, "record an event", err);
-    int guarded = weir_buffer_guard(device, comm);
-    if (guarded < 0) replay_fail(flight->replay, "guard device memory", guarded);
-    return err;
+    guard(flight->replay, device, comm);
+    return replay_fail(flight->replay, "record an event", err);
 }
 
 static int upload_prompt(struct worker *worker, struct flight *flight, struct weir_buffer *device,
@@ -266,14 +274,13 @@ static int compute_on(struct worker *worker, struct flight *flight,
     return err < 0 ? err : decode(worker, flight, request, memory, compute);
 }
 
-/* The checks read this memory, and no copy tells weir so: guard it before its release. */
 static int guard_memory(struct replay *replay, const struct request_memory *memory,
                         struct weir_stream *stream)
 {
-    int err = weir_buffer_guard(memory->device, stream);
+    int device = guard(replay, memory->device, stream);
+    int echo = memory->echo ? guard(replay, memory->echo, stream) : 0;
 
-    if (err == 0 && memory->echo) err = weir_buffer_guard(memory->echo, stream);
-    return err < 0 ? replay_fail(replay, "guard a request's memory", err) : 0;
+    return device < 0 ? device : echo;
 }
 
 /* No stream will wait for the upload, which still writes the device memory: wait here. Returns err. */

@@ -47,7 +47,7 @@ int replay_fail(struct replay *replay, const char *what, int err)
         snprintf(text, sizeof(text), "%s: %s", weir_errname(err), weir_strerror(err));
     pthread_mutex_lock(&replay->lock);
     if (!replay->first_failure[0])
-        snprintf(replay->first_failure, sizeof(replay->first_failure), "%s: %.480s", what, text);
+        snprintf(replay->first_failure, sizeof(replay->first_failure), "%s: %.400s", what, text);
     pthread_mutex_unlock(&replay->lock);
     return err;
 }
@@ -105,8 +105,11 @@ static int create_all(struct replay *replay, struct replay_result *result)
     struct weir_runtime_info info = {.struct_size = sizeof(info)};
     uint32_t events = (uint32_t)(sizes.prompts_max + sizes.steps_max) + 2 * replay->plan->threads;
 
-    int err = weir_runtime_create(
-        WEIR_OPTS(runtime, .backend = replay->plan->backend, .events_max = events), &replay->rt);
+    int err = weir_runtime_create(WEIR_OPTS(runtime, .backend = replay->plan->backend,
+                                            .streams_compute = replay->plan->streams_compute,
+                                            .streams_comm = replay->plan->streams_comm,
+                                            .events_max = events),
+                                  &replay->rt);
     if (err < 0) return replay_fail(replay, "open the device", err);
     err = weir_runtime_info_read(replay->rt, &info);
     if (err < 0) return replay_fail(replay, "ask about the device", err);
@@ -126,16 +129,25 @@ static void destroy_all(struct replay *replay)
     weir_runtime_destroy(replay->rt);
 }
 
-static uint64_t acquire_p99_ns(const struct replay *replay, const struct worker *workers)
+/* Merge one histogram of every worker; `offset` says which. */
+static void merge_workers(const struct replay *replay, const struct worker *workers, size_t offset,
+                          struct quantiles *out)
 {
     struct histogram *merged = calloc(1, sizeof(*merged));
-    struct quantiles  quantiles = {0};
 
-    if (!merged) return 0;
+    *out = (struct quantiles){0};
+    if (!merged) return;
     for (uint32_t i = 0; i < replay->plan->threads; i++)
-        histogram_merge(merged, &workers[i].acquire);
-    histogram_read(merged, &quantiles);
+        histogram_merge(merged, (const void *)((const char *)&workers[i] + offset));
+    histogram_read(merged, out);
     free(merged);
+}
+
+static uint64_t acquire_p99_ns(const struct replay *replay, const struct worker *workers)
+{
+    struct quantiles quantiles;
+
+    merge_workers(replay, workers, offsetof(struct worker, acquire), &quantiles);
     return quantiles.p99_ns;
 }
 
@@ -273,14 +285,11 @@ static void collect(struct replay *replay, const struct worker *workers,
                     struct replay_result *result)
 {
     struct staging_counts prompts, steps;
-    struct histogram     *merged = calloc(1, sizeof(*merged));
 
-    for (uint32_t i = 0; i < replay->plan->threads; i++) {
+    for (uint32_t i = 0; i < replay->plan->threads; i++)
         result->bytes += counter_read(&workers[i].bytes);
-        if (merged) histogram_merge(merged, &workers[i].acquire);
-    }
-    if (merged) histogram_read(merged, &result->acquire);
-    free(merged);
+    merge_workers(replay, workers, offsetof(struct worker, acquire), &result->acquire);
+    merge_workers(replay, workers, offsetof(struct worker, release), &result->release);
     replay->kind->count(replay->prompts, &prompts);
     replay->kind->count(replay->steps, &steps);
     result->waits = prompts.waits + steps.waits;

@@ -68,6 +68,7 @@ struct worker {
     pthread_t        thread;
     uint64_t         bytes; /* counters of one writer; the main thread reads them */
     struct histogram acquire;
+    struct histogram release;
 } SEPARATE_LINE;
 
 /*

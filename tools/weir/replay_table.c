@@ -28,6 +28,8 @@ VALUE(p50, result->acquire.p50_ns)
 VALUE(p99, result->acquire.p99_ns)
 VALUE(p999, result->acquire.p999_ns)
 VALUE(max, result->acquire.max_ns)
+VALUE(release_p50, result->release.p50_ns)
+VALUE(release_p99, result->release.p99_ns)
 VALUE(waits, result->waits)
 VALUE(growths, result->growths)
 VALUE(retiring, result->retiring_max)
@@ -42,7 +44,8 @@ static const struct row rows[] = {
     {"corrupt", value_corrupt, ROW_COUNT},      {"leaked", value_leaked, ROW_COUNT},
     {"acquires", value_acquires, ROW_COUNT},    {"acquire p50", value_p50, ROW_NS},
     {"acquire p99", value_p99, ROW_NS},         {"acquire p99.9", value_p999, ROW_NS},
-    {"acquire max", value_max, ROW_NS},         {"waits", value_waits, ROW_COUNT},
+    {"acquire max", value_max, ROW_NS},         {"release p50", value_release_p50, ROW_NS},
+    {"release p99", value_release_p99, ROW_NS}, {"waits", value_waits, ROW_COUNT},
     {"growths", value_growths, ROW_COUNT},      {"retiring max", value_retiring, ROW_COUNT},
     {"request p50", value_latency_p50, ROW_NS}, {"request p99", value_latency_p99, ROW_NS},
     {"moved", value_bytes, ROW_BYTES},          {"wall time", value_wall, ROW_NS},
@@ -67,7 +70,8 @@ static void print_head(const struct replay_plan *plan, const struct replay_resul
 
     fprintf(out, "arrivals   %s, %s requests%s\n", plan->source,
             format_count(plan->workload->count, text), plan->repeat ? ", again and again" : "");
-    fprintf(out, "threads    %u, ", plan->threads);
+    fprintf(out, "threads    %u; streams %u COMPUTE and %u COMM; ", plan->threads,
+            plan->streams_compute, plan->streams_comm);
     if (plan->speedup > 0)
         fprintf(out, "%g times as fast as they arrived", plan->speedup);
     else

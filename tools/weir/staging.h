@@ -67,6 +67,13 @@ struct staging_kind {
     void (*destroy)(struct staging_pool *pool);
 };
 
+/*
+ * staging_guard - mark a buffer as used by all that the stream holds; where that fails, wait for the stream
+ *
+ * Returns what the marking answered. Afterwards the buffer may be released in both cases.
+ */
+int staging_guard(struct weir_buffer *buffer, struct weir_stream *stream);
+
 extern const struct staging_kind staging_weir;
 extern const struct staging_kind staging_mutex;
 extern const struct staging_kind staging_malloc;
