@@ -122,11 +122,14 @@ int wi_cuda_event_record(struct wi_device *device, void *event, void *stream)
     return wi_cuda_leave(&scope, WI_CUDA_WORK, "cuEventRecord", result);
 }
 
-/* The keeper's call: needs no context, and is forbidden beside a global capture unless relaxed. */
+/*
+ * The keeper's call. It is forbidden beside a global capture unless relaxed. It is documented to need no
+ * context; one is set nevertheless, because an invalid context would count as a lost device.
+ */
 int wi_cuda_event_query(struct wi_device *device, void *event)
 {
     struct wi_cuda_scope scope;
-    WI_TRY(wi_cuda_enter(device, WI_CUDA_RELAXED, &scope));
+    WI_TRY(wi_cuda_enter(device, OBJECT_NEEDS, &scope));
     wi_cu_result result = scope.cu->event_query(event);
     return wi_cuda_leave(&scope, WI_CUDA_WORK, "cuEventQuery", result);
 }
