@@ -153,7 +153,7 @@ static int add_row(struct bench_plan *plan, enum bench_case of, const char *labe
     for (; *peers != NULL; peers++) {
         struct shape own = *shape;
         if (!is_there(plan, *peers)) continue;
-        if (own.sample_every == 0 && own.threads > 1 && is_crowded(*peers)) own.sample_every = 8;
+        if (own.sample_every == 0 && own.threads > 1 && is_crowded(*peers)) own.sample_every = 7;
         WI_TRY(add_cell(plan, of, label, *peers, &own));
     }
     return 0;
@@ -179,12 +179,13 @@ static int plan_hot_row(struct bench_plan *plan, const struct bench_options *opt
     if (shape.threads <= 2)
         set_window(&shape, options, 60, 240);
     else
-        set_window(&shape, options, 200, 700);
+        set_window(&shape, options, 200, shape.hold_ns == 0 ? 700 : 400);
     snprintf(label, sizeof label, "hot b%zu t%zu try h%zu", (size_t)shape.buffers,
              (size_t)shape.threads, (size_t)shape.hold_ns);
     WI_TRY(add_row(plan, BENCH_HOT, label, trying, &shape));
     WI_TRY(add_row(plan, BENCH_HOT, label, extra, &shape));
     shape.waiting = true;
+    if (shape.threads > 2) set_window(&shape, options, 200, 400);
     snprintf(label, sizeof label, "hot b%zu t%zu wait h%zu", (size_t)shape.buffers,
              (size_t)shape.threads, (size_t)shape.hold_ns);
     return add_row(plan, BENCH_HOT, label, options->peers ? waiting_all : weir_only, &shape);

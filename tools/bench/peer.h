@@ -40,7 +40,7 @@ struct peer_config {
     size_t      buffer_bytes;
     size_t      held;         /* objects that a thread holds at a time */
     unsigned    threads;
-    unsigned    sample_every; /* one acquire in so many is timed */
+    unsigned    sample_every; /* one acquire in so many is timed; a prime, to be in step with nothing */
     bool        waiting;      /* acquire by wait, not by try */
     bool        checked;      /* each object's owner word is checked */
     bool        growing;      /* the pool grows while the threads run */

@@ -242,7 +242,7 @@ int main(int argc, char **argv)
                                              .buffer_bytes = 4096,
                                              .held = 1,
                                              .threads = 1,
-                                             .sample_every = 64}};
+                                             .sample_every = 61}};
 
     if (!read_arguments(&run.config, argc, argv)) return EXIT_ARGUMENTS;
     if (!is_case(&run.config)) {

@@ -17,6 +17,7 @@ struct command {
 };
 
 int command_replay(int count, char **arguments);
+int weir_bench_main(int count, char **arguments); /* tools/bench */
 int command_info(int count, char **arguments);
 
 #endif

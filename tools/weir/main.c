@@ -11,6 +11,7 @@
 
 static const struct command commands[] = {
     {"replay", "replay LLM request arrivals through weir and through baselines", command_replay},
+    {"bench", "measure weir against a control loop and against other pools", weir_bench_main},
     {"info", "show the backend, the device, limits and settings", command_info},
 };
 
