@@ -253,6 +253,41 @@ Test(command, sees_memory_that_is_reused_too_early)
     }
 }
 
+/* An interrupted run still reports, and says so; the baselines are left out. */
+Test(command, reports_what_was_done_before_an_interrupt)
+{
+    snprintf(output, sizeof(output),
+             "timeout -s INT 1 %s replay --speedup 20 --threads 4 --json run.json > /dev/null",
+             WEIR_TOOL);
+    cr_assert_neq(system(output), 0);
+    json_t *object = read_json();
+    cr_assert(json_is_true(json_object_get(object, "interrupted")));
+    cr_assert(number_at(object, "requests") > 0);
+    cr_assert_eq(number_at(object, "failures"), 0);
+    cr_assert_eq(number_at(object, "leaked"), 0);
+    cr_assert_eq(json_object_size(json_object_get(object, "baseline")), 0);
+    json_decref(object);
+}
+
+#ifdef WEIR_CUDA_DOUBLE
+/* On the cuda backend the CPU does not read device memory: what arrived there comes back to be checked. */
+Test(command, replays_through_the_cuda_backend)
+{
+    setenv("WEIR_CUDA_LIBRARY", WEIR_CUDA_DOUBLE, 1);
+    write_arrivals();
+    expect(weir("replay --backend cuda --arrivals arrivals.csv --threads 8 --speedup max "
+                "--json run.json"),
+           0);
+    cr_assert_eq(number_in_file("requests"), 40);
+    cr_assert_eq(number_in_file("corrupt"), 0);
+    cr_assert_eq(number_in_file("baseline.mutex.corrupt"), 0);
+    expect(weir("replay --backend cuda --seconds 1 --threads 16 --speedup max --plant early-reuse "
+                "--json run.json"),
+           1);
+    cr_assert(number_in_file("corrupt") > 0);
+}
+#endif
+
 Test(command, shows_what_it_finds)
 {
     expect(weir("info --backend host"), 0);

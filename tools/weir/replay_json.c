@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* replay_json.c - the results of a replay as JSON; the keys are promised in docs */
+/* replay_json.c - the results of a replay as JSON. Scripts read these keys: add, but do not rename. */
 #include "replay.h"
 
 static json_t *number(uint64_t value)
