@@ -4,6 +4,7 @@
 #define WEIR_WEIR_H
 
 #include <weir/base.h>
+#include <weir/async.h>
 #include <weir/error.h>
 #include <weir/log.h>
 #include <weir/pool.h>

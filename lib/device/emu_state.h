@@ -27,8 +27,8 @@
 #define EMU_EVENT_ALIVE  UINT32_C(0x65766e31)
 #define EMU_HANDLE_DEAD  UINT32_C(0xdeaddead)
 
-/* A worker that is this close to its time waits without sleeping: a sleep costs more. */
-#define EMU_SPIN_NS UINT64_C(4000)
+/* A worker that is this close to its time waits without sleeping: a sleep costs more than that. */
+#define EMU_SPIN_NS UINT64_C(2500)
 
 enum emu_engine_kind { EMU_UP, EMU_DOWN, EMU_INSIDE, EMU_CALLS, EMU_ENGINES_COUNT };
 enum emu_stream_state { EMU_REST, EMU_READY, EMU_BLOCKED, EMU_LINED, EMU_TIMED, EMU_RUNNING };

@@ -13,6 +13,8 @@
 #include "base/base.h"
 #include "device/device.h"
 #include "memory/memory.h"
+#include "pool/callback.h"
+#include "sync/kick.h"
 
 #include <pthread.h>
 
@@ -20,12 +22,6 @@
 
 struct wi_stream;
 struct wi_poll;
-
-/* A word to sleep on. Kicks while the sleeper is awake cost no system call. */
-struct wi_kick {
-    _Atomic uint32_t word;   /* grows with each kick */
-    _Atomic uint32_t asleep; /* 1: the sleeper needs a futex wake */
-} WI_CACHELINE;
 
 struct wi_context {
     struct wi_device *device;
@@ -42,8 +38,9 @@ struct wi_context {
 
     _Atomic(struct wi_poll *) polls; /* inbox of the keeper: events that somebody sleeps for; poll.h */
 
-    struct wi_kick keeper;
-    struct wi_kick monitor;
+    struct wi_kick      keeper;
+    struct wi_kick      monitor;
+    struct wi_callbacks callbacks;
 
     /* Statistics. */
     _Atomic uint64_t ticks_recorded;
@@ -54,11 +51,5 @@ static inline struct wi_context *wi_context_of(struct weir_runtime *rt)
 {
     return (struct wi_context *)rt; /* first member */
 }
-
-/* Any thread, wait-free but for at most one futex wake. */
-void wi_kick(struct wi_kick *kick);
-/* The sleeper: returns the word to compare with; then looks for work; then sleeps unless the word has moved. */
-uint32_t wi_kick_begin(struct wi_kick *kick);
-void     wi_kick_sleep(struct wi_kick *kick, uint32_t seen, uint64_t deadline_ns);
 
 #endif

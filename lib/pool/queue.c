@@ -356,7 +356,7 @@ int wi_queue_cancel(struct wi_store *store, struct wi_waiter *waiter)
     bool waiting = wi_load(&waiter->word, acquire) == WI_WAITING;
     if (waiting) {
         give_up_locked(store, waiter);
-        wi_store(&waiter->word, WI_SHUT, release);
+        wi_store(&waiter->word, WI_LEFT, release);
     }
     wi_queue_leave(store);
     return waiting ? 0 : WEIR_EBUSY;

@@ -154,6 +154,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     wi_budget_init(&rt->context.device_memory, "device_bytes_max", "WEIR_DEVICE_BYTES_MAX", filled.device_bytes_max);
     wi_budget_init(&rt->context.pageable, "pageable_bytes_max", "WEIR_PAGEABLE_BYTES_MAX", filled.pageable_bytes_max);
     pthread_mutex_init(&rt->context.stream_lock, NULL);
+    wi_callbacks_init(&rt->context.callbacks);
     pthread_mutex_init(&rt->pools_lock, NULL);
     pthread_cond_init(&rt->pools_changed, NULL);
     pthread_mutex_init(&rt->allocations_lock, NULL);
@@ -313,6 +314,7 @@ static size_t destroy(struct weir_runtime *rt)
     wi_store(&rt->context.closed, 1, seq_cst);
     close_gates(rt, WI_GATE_CLOSED);
     drain(rt);
+    wi_callbacks_stop(&rt->context.callbacks); /* what was waiting asynchronously has been told CLOSED */
     wi_helpers_stop(rt);
     wi_is_keeper = true; /* until the end of this function the caller is the keeper */
     (void)wi_keeper_round(rt, &homed);

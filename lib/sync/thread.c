@@ -8,6 +8,7 @@
 #include "sync/thread.h"
 
 #include "base/alloc.h"
+#include "sync/annotate.h"
 
 #include <ck_epoch.h>
 #include <pthread.h>
@@ -84,6 +85,7 @@ void wi_epoch_begin(struct wi_thread *self)
 
 void wi_epoch_end(struct wi_thread *self)
 {
+    wi_order_release(&domain); /* what the section did is over for whoever has synchronized */
     (void)ck_epoch_end(self->epoch, NULL);
 }
 
@@ -105,6 +107,7 @@ static void yield_while_waiting(ck_epoch_t *epoch, ck_epoch_record_t *record, vo
 void wi_epoch_synchronize(void)
 {
     ck_epoch_synchronize_wait(&domain, yield_while_waiting, NULL);
+    wi_order_acquire(&domain);
 }
 
 bool wi_epoch_reclaim(void)

@@ -20,7 +20,7 @@
 #include "base/base.h"
 
 /* States of a waiter's word, which is its futex. */
-enum wi_waiter_word { WI_WAITING = 0, WI_GIVEN, WI_SHUT };
+enum wi_waiter_word { WI_WAITING = 0, WI_GIVEN, WI_SHUT, WI_LEFT /* taken out by wi_queue_cancel() */ };
 
 struct wi_record;
 

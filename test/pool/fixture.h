@@ -4,6 +4,8 @@
 #define TEST_POOL_FIXTURE_H
 
 #include <criterion/criterion.h>
+#include <stdlib.h>
+#include <time.h>
 #include <weir/weir.h>
 
 /* Assert success; a failure shows weir's own text. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pool/context.h"
+#include "sync/kick.h"
 
 #include "sync/futex.h"
 
