@@ -12,6 +12,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* Kept, so that no run is leaked; Criterion gives each test a process of its own. */
+static json_t *all_runs;
+
 /* Run a program with arguments as a cell, and return its first line, or null. */
 static const json_t *run(struct bench_cell *cell, uint64_t limit_ms, const char *program, ...)
 {
@@ -20,6 +23,8 @@ static const json_t *run(struct bench_cell *cell, uint64_t limit_ms, const char 
 
     memset(cell, 0, sizeof *cell);
     cell->runs = json_array();
+    if (all_runs == NULL) all_runs = json_array();
+    json_array_append_new(all_runs, cell->runs);
     cell->limit_ms = limit_ms;
     va_start(list, program);
     for (const char *argument = program; argument != NULL; argument = va_arg(list, const char *)) {
