@@ -42,6 +42,21 @@ enum weir_pool_flags {
     WEIR_POOL_IGNORE_GUARDS = 4   /* UNSAFE, for tests of the caller's own checks: release ignores guards */
 };
 
+/* What the holder of a lease answers when a higher priority wants its buffer. */
+enum weir_preempt_answer {
+    WEIR_PREEMPT_REFUSE = 0, /* no; another holder may be asked     */
+    WEIR_PREEMPT_LATER,      /* the holder will release it soon     */
+    WEIR_PREEMPT_NOW         /* weir releases it as this returns: the holder must not touch it any more */
+};
+
+/*
+ * Asks the holder of a lease of lower priority to give it up, because an acquire waits. Called on weir's
+ * callback thread, on no lock; the lease may end meanwhile, so look at `user` (weir_acquire_opts.user) and not at
+ * memory that the holder frees. Memory that the device still uses is reused only when it is done. Not called any
+ * more once weir_pool_destroy() has returned, which must not be called from here.
+ */
+typedef uint32_t weir_preempt_fn(void *ctx, struct weir_buffer *buffer, uint64_t user);
+
 struct weir_pool_opts {
     size_t      struct_size;
     const char *name;                 /* copied; shown in stats, logs and leak reports; NULL: "pool" */
@@ -59,6 +74,8 @@ struct weir_pool_opts {
     uint64_t    grow_cooldown_ns;     /* least time between growths; 0: 10 ms */
     uint64_t    shrink_cooldown_ns;   /* least time between shrinks, and since growth; 0: 5 s */
     uint64_t    numa_mask;            /* bit per node; 0: the device's node */
+    weir_preempt_fn *preempt;         /* NULL: leases are never asked for. With it every acquire takes the long path */
+    void       *preempt_ctx;
 };
 
 /* Read-only for callers. Only weir allocates it, so fields may be appended. */
@@ -136,6 +153,7 @@ struct weir_acquire_opts {
     size_t   struct_size;
     uint32_t priority; /* enum weir_priority; 0: NORMAL */
     uint32_t flags;    /* none yet: must be 0 */
+    uint64_t user;     /* given to the pool's preempt callback */
 };
 
 /* weir_buffer_acquire_with - weir_buffer_acquire() with options. NULL opts: all defaults. */
@@ -167,6 +185,14 @@ WEIR_API int weir_buffers_release(struct weir_buffer *const *buffers, size_t cou
  * Thread: the holder of the lease.  Fails: NOTLEASED, FOREIGN, CAPTURE, DEVICE, NOMEM.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_guard(struct weir_buffer *buffer, struct weir_stream *stream);
+
+/*
+ * weir_buffer_wanted - has a higher priority asked for this lease?
+ *
+ * For holders that poll instead of acting in the pool's preempt callback. 1: yes, release it soon; 0: no; or an
+ * error: FOREIGN, NOTLEASED, STALE.  Progress: wait-free.
+ */
+WEIR_API int weir_buffer_wanted(struct weir_buffer *buffer);
 
 /* weir_buffer_sync - wait until no device work marked so far uses the buffer. Fails: TIMEDOUT, DEVICE. */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_sync(struct weir_buffer *buffer, uint64_t deadline_ns);

@@ -17,6 +17,7 @@
 #include "base/options.h"
 #include "pool/callback.h"
 #include "pool/pool.h"
+#include "pool/preempt.h"
 #include "pool/watch.h"
 
 #include <sched.h>
@@ -34,6 +35,8 @@ struct weir_request {
     void              *ctx;
     int                eventfd;
     int                result;
+    uint32_t           priority;
+    uint64_t           user;
     uint32_t           seen;  /* bits so far; the callback thread's own */
     _Atomic uint32_t   state; /* for weir_request_take() */
 };
@@ -59,6 +62,8 @@ static int result_of(struct weir_request *request)
 
 static struct weir_buffer *lease_of(struct weir_request *request)
 {
+    if (request->result == 0 && request->pool->opts.preempt)
+        wi_preempt_note(request->record, request->priority, request->user);
     return request->result == 0 ? wi_watch_lease(request->record, (const void *)request->fn) : NULL;
 }
 
@@ -116,6 +121,8 @@ static int submit(struct weir_pool *pool, const struct weir_acquire_opts *opts, 
     struct wi_callbacks *callbacks = &pool->context->callbacks;
     struct wi_ask        ask = {.deadline_ns = deadline_ns, .need = 1,
                                 .priority = given.priority ? WEIR_PRIORITY_HIGH - given.priority : 1};
+    request->priority = ask.priority;
+    request->user = given.user;
     int err = wi_queue_submit(&pool->store, &ask, &request->waiter, &request->record);
     if (err < 0) {
         if (out) *out = NULL;
@@ -123,6 +130,7 @@ static int submit(struct weir_pool *pool, const struct weir_acquire_opts *opts, 
         return err;
     }
     if (pool->store.owner.starved) pool->store.owner.starved(pool);
+    if (pool->opts.preempt) wi_preempt_ask(pool, ask.priority);
     wi_callback_post(callbacks, &request->callback, SUBMITTED); /* starts the timer, too */
     return 0;
 }

@@ -5,6 +5,7 @@
 #include "base/settings.h"
 #include "pool/directory.h"
 #include "pool/grow.h"
+#include "pool/preempt.h"
 #include "pool/watch.h"
 #include "sync/futex.h"
 
@@ -71,6 +72,7 @@ int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts,
     WI_TRY(fill_defaults(&filled));
     WI_ENSURE(!wi_load(&wi_context_of(rt)->device->lost, relaxed), DEVICE,
               .detail = "the device was lost; rebuild the runtime");
+    if (filled.preempt) WI_TRY(wi_callbacks_start(&wi_context_of(rt)->callbacks));
     struct wi_pool_spec spec = {.rt = rt, .kind = WI_POOL_BUFFERS, .opts = &filled};
     return wi_pool_make(&spec, out);
 }
@@ -133,7 +135,7 @@ static int name_the_limit(struct weir_pool *pool, int err, uint32_t need)
     return err;
 }
 
-static WI_COLD int acquire_cold(struct weir_pool *pool, const struct wi_ask *ask, const void *site,
+static WI_COLD int acquire_cold(struct weir_pool *pool, const struct wi_ask *ask, uint64_t user, const void *site,
                                 struct weir_buffer **out)
 {
     struct wi_record *record = NULL;
@@ -141,6 +143,7 @@ static WI_COLD int acquire_cold(struct weir_pool *pool, const struct wi_ask *ask
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
     int err = wi_store_acquire_slow(&pool->store, ask, &record);
     if (err < 0) return name_the_limit(pool, err, ask->need);
+    if (pool->opts.preempt) wi_preempt_note(record, ask->priority, user);
     *out = (struct weir_buffer *)wi_watch_lease(record, site);
     return 0;
 }
@@ -155,7 +158,7 @@ int weir_buffer_acquire(struct weir_pool *pool, uint64_t deadline_ns, struct wei
         }
     }
     struct wi_ask ask = {.deadline_ns = deadline_ns, .priority = 1, .need = 1};
-    return acquire_cold(pool, &ask, __builtin_return_address(0), out);
+    return acquire_cold(pool, &ask, 0, __builtin_return_address(0), out);
 }
 
 int weir_buffer_acquire_with(struct weir_pool *pool, const struct weir_acquire_opts *opts,
@@ -167,7 +170,7 @@ int weir_buffer_acquire_with(struct weir_pool *pool, const struct weir_acquire_o
     WI_ENSURE(given.flags == 0, OPTS, .detail = "flags must be 0");
     uint32_t      class = given.priority ? WEIR_PRIORITY_HIGH - given.priority : 1;
     struct wi_ask ask = {.deadline_ns = deadline_ns, .priority = class, .need = 1};
-    return acquire_cold(pool, &ask, __builtin_return_address(0), out);
+    return acquire_cold(pool, &ask, given.user, __builtin_return_address(0), out);
 }
 
 int weir_buffers_acquire(struct weir_pool *pool, size_t count, uint64_t deadline_ns, struct weir_buffer **out)
@@ -182,8 +185,10 @@ int weir_buffers_acquire(struct weir_pool *pool, size_t count, uint64_t deadline
     struct wi_ask      ask = {.deadline_ns = deadline_ns, .priority = 1, .need = (uint32_t)count};
     int                err = wi_store_acquire_slow(&pool->store, &ask, records);
     if (err < 0) return name_the_limit(pool, err, ask.need);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        if (pool->opts.preempt) wi_preempt_note(records[i], 1, 0);
         out[i] = (struct weir_buffer *)wi_watch_lease(records[i], __builtin_return_address(0));
+    }
     return 0;
 }
 

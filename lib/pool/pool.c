@@ -7,6 +7,7 @@
 #include "base/settings.h"
 #include "pool/directory.h"
 #include "pool/grow.h"
+#include "pool/preempt.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -107,6 +108,7 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     wi_store(&pool->fresh, NULL, relaxed);
     wi_store(&pool->wants_growth, 0, relaxed);
     wi_store(&pool->wants_service, 0, relaxed);
+    wi_store(&pool->asking, 0, relaxed);
     memset(&pool->stat, 0, sizeof pool->stat);
     snprintf(pool->name, sizeof pool->name, "%s", spec->opts->name ? spec->opts->name : "pool");
     pool->opts.name = pool->name;
@@ -122,8 +124,10 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
         .slots = fifo ? 0 : wi_store_slots(pool->opts.buffers_max),
         .headroom = pool->opts.strategy == WEIR_STRATEGY_PRIORITY ? pool->opts.headroom : 0,
         .low_water = (uint32_t)(pool->opts.buffers_min * pool->opts.low_water_percent / 100),
+        .gate = pool->opts.preempt ? WI_GATE_LONG : 0,
         .age_ns = wi_settings()->waiters_age_ms * WI_NS_PER_MS,
-        .owner = {.reap = reap_all, .starved = starved, .kick = kick, .divert = wi_pool_divert, .ctx = pool},
+        .owner = {.reap = reap_all, .starved = starved, .kick = kick, .divert = wi_pool_divert,
+                  .contend = pool->opts.preempt ? wi_preempt_ask : NULL, .ctx = pool},
     };
     err = wi_store_init(&pool->store, &store);
     if (err < 0) goto give_range;
@@ -197,6 +201,7 @@ void wi_pool_recycle(struct weir_pool *pool)
 size_t wi_pool_close(struct weir_pool *pool)
 {
     wi_store_shut(&pool->store, WI_GATE_CLOSED);
+    wi_preempt_quiesce(pool);
     pthread_mutex_lock(&pool->lock);
     pool->life = WI_POOL_CLOSING;
     pthread_mutex_unlock(&pool->lock);
@@ -212,7 +217,8 @@ size_t wi_pool_close(struct weir_pool *pool)
 static void bring_home(struct weir_pool *pool, struct wi_record *record)
 {
     wi_marks_clear(record);
-    uint32_t attention = wi_and(&record->attention, ~(uint32_t)WI_ATTENTION_GUARD, relaxed);
+    uint32_t ends = WI_ATTENTION_GUARD | WI_ATTENTION_ASKED | WI_ATTENTION_WANTED; /* with the lease */
+    uint32_t attention = wi_and(&record->attention, ~ends, relaxed);
     if (attention & WI_ATTENTION_SCRUB) memset(record->face.host, 0, record->face.bytes);
     if ((attention & WI_ATTENTION_DIVERT) && wi_pool_divert(pool, record)) return;
     if (wi_is_keeper) {
@@ -230,22 +236,20 @@ void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record)
     bring_home(pool, record);
 }
 
-static int take_lease_back(struct wi_record *record, enum wi_state to)
+/* generation 0: any. From here on this release owns the record. */
+static int take_lease_back(struct wi_record *record, uint64_t generation)
 {
     uint64_t word = wi_load(&record->word, relaxed);
     do {
-        if (wi_word_state(word) != WI_LEASED) {
-            wi_add(&record->store->stat.misuses, 1, relaxed);
-            return WEIR_ENOTLEASED;
-        }
-    } while (!wi_cas(&record->word, &word, wi_word_with(word, to), seq_cst));
+        bool other = generation && word >> WI_GENERATION_SHIFT != generation;
+        if (wi_word_state(word) != WI_LEASED || other) return WEIR_ENOTLEASED;
+    } while (!wi_cas(&record->word, &word, wi_word_with(word, WI_RETIRING), seq_cst));
     return 0;
 }
 
-int wi_pool_release_attentive(struct wi_record *record)
+static int release_taken(struct wi_record *record)
 {
     struct weir_pool *pool = wi_pool_of(record);
-    WI_TRY(take_lease_back(record, WI_RETIRING)); /* from here on this release owns the record */
     bool guarded = wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD;
     if (guarded && !(pool->opts.flags & WEIR_POOL_IGNORE_GUARDS) &&
         wi_load(&pool->context->closed, acquire) < 2 && wi_retire(record)) {
@@ -257,6 +261,22 @@ int wi_pool_release_attentive(struct wi_record *record)
     if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
     if (gate & WI_GATE_DEAD) return WI_FAIL(CLOSED, .detail = "released after its runtime was destroyed");
     return 0;
+}
+
+int wi_pool_release_attentive(struct wi_record *record)
+{
+    int err = take_lease_back(record, 0);
+    if (err < 0) {
+        wi_add(&record->store->stat.misuses, 1, relaxed);
+        return err;
+    }
+    return release_taken(record);
+}
+
+int wi_pool_release_generation(struct wi_record *record, uint64_t generation)
+{
+    WI_TRY(take_lease_back(record, generation));
+    return release_taken(record);
 }
 
 /* ---- keeper ---- */

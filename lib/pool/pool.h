@@ -74,6 +74,7 @@ struct weir_pool {
     _Atomic(struct wi_record *) fresh; /* made by the monitor, for the keeper's lane */
     _Atomic uint32_t wants_growth;     /* an acquire found little or nothing */
     _Atomic uint32_t wants_service;    /* the keeper should serve */
+    _Atomic uint32_t asking;           /* the preempt callback is running or about to */
 
     struct {
         _Atomic uint64_t retires, reaps, grows, grow_failures, shrinks, bytes_up, bytes_down;
@@ -112,6 +113,8 @@ void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record);
 
 /* Release of a record that needs attention: marks, divert, scrub. Returns 0 or NOTLEASED. */
 WI_COLD int wi_pool_release_attentive(struct wi_record *record);
+/* As above, for the lease of one generation only, on behalf of its holder. */
+int wi_pool_release_generation(struct wi_record *record, uint64_t generation);
 
 void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out);
 

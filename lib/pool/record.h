@@ -44,7 +44,9 @@ enum wi_attention {
     WI_ATTENTION_GUARD = 1,  /* the buffer was marked by device work in this lease */
     WI_ATTENTION_DIVERT = 2, /* its slab is being retired: it goes to the pool, not to the free store */
     WI_ATTENTION_SCRUB = 4,  /* its bytes must be zeroed before it is free */
-    WI_ATTENTION_FRESH = 8   /* made, and on the list for the keeper: GONE, but not for taking */
+    WI_ATTENTION_FRESH = 8,  /* made, and on the list for the keeper: GONE, but not for taking */
+    WI_ATTENTION_ASKED = 16, /* this lease's holder was asked to give it up ... */
+    WI_ATTENTION_WANTED = 32 /* ... and has not refused */
 };
 
 #define WI_MARKS 8
@@ -63,7 +65,7 @@ struct wi_record {
     _Atomic uint32_t     period;    /* monitor period of the last acquire; any thread, approximate */
     struct wi_fifo_node *node;      /* a commons node; belongs to whoever owns the record */
     uint32_t             index;     /* in its store; fixed */
-    uint32_t             reserved;
+    _Atomic uint32_t     priority; /* of the lease, in pools that preempt: 0 high, 2 low */
 
     /*
      * Lines 2 and 3: written by the holder, or by its retire queue's reaper.
@@ -78,7 +80,7 @@ struct wi_record {
     _Atomic uint64_t       bytes_down;
     uint64_t               mirror; /* device mirror of a host buffer, 0: not made */
     const void            *lease_site; /* return address of the acquire, for the leak report */
-    uint64_t               spare;
+    uint64_t               user;       /* of the lease, in pools that preempt */
 };
 
 _Static_assert(sizeof(struct weir_buffer) == 24, "the public prefix is part of the hot line");

@@ -88,7 +88,7 @@ int wi_store_init(struct wi_store *store, const struct wi_store_opts *opts)
         memset(&store->stat, 0, sizeof store->stat);
         wi_histogram_clear(&store->acquire);
         wi_histogram_clear(&store->wait);
-        wi_store(&store->gate, opts->headroom ? WI_GATE_PERMITS : 0, seq_cst);
+        wi_store(&store->gate, (opts->headroom ? WI_GATE_PERMITS : 0) | opts->gate, seq_cst);
     }
     wi_queue_leave(store);
     return err;
@@ -328,14 +328,17 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         }
     }
     if (record) {
-        /* With headroom every hit comes here: only one in 256 of them is noted. */
-        bool hit_again = sampled && (gate & WI_GATE_PERMITS) &&
+        /* On the long path every hit comes here: only one in 256 of them is noted. */
+        bool hit_again = sampled && (gate & (WI_GATE_PERMITS | WI_GATE_LONG)) &&
                          ((wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK);
         if (!hit_again) wi_histogram_add(&store->acquire, weir_clock_ns() - begin_ns);
         *out = record;
         return 0;
     }
-    if (!(gate & WI_GATE_SHUT)) starved(store);
+    if (!(gate & WI_GATE_SHUT)) {
+        starved(store);
+        if (store->owner.contend && ask->deadline_ns != WEIR_NOW) store->owner.contend(store->owner.ctx, ask->priority);
+    }
 
     struct wi_waiter *waiter = &wi_thread_self()->waiter;
     waiter->since_ns = begin_ns;

@@ -51,6 +51,7 @@
 enum {
     WI_GATE_QUEUED = (1 << 24) - 1, /* waiters queued now                               */
     WI_GATE_PERMITS = 1 << 24,      /* the pool has headroom: acquires pay permits      */
+    WI_GATE_LONG = 1 << 29,         /* every acquire takes the long path: leases are kept book of */
     WI_GATE_CLOSED = 1 << 25,       /* acquires end with CLOSED; releases wake the collector */
     WI_GATE_DEAD = 1 << 26,         /* the runtime is gone: releases answer CLOSED           */
     WI_GATE_LOST = 1 << 27,         /* the device is lost: nothing is handed out        */
@@ -76,6 +77,7 @@ struct wi_slot {
 struct wi_store_owner {
     void (*reap)(void *ctx);   /* bring finished objects home if that is possible now */
     void (*starved)(void *ctx); /* little or nothing is free: grow if you may */
+    void (*contend)(void *ctx, uint32_t priority); /* an acquire of this class is about to wait */
     void (*kick)(void *ctx);   /* the keeper should call wi_store_serve() soon, or the collector collect; wait-free */
     /* Is this free record to leave the store? True: the owner has taken it. Caller owns the record. */
     bool (*divert)(void *ctx, struct wi_record *record);
@@ -96,6 +98,7 @@ struct wi_store {
     struct wi_record     *records; /* index 0 .. records_max-1 */
     uint32_t              records_max;
     uint32_t              headroom;
+    uint32_t              long_path; /* WI_GATE_LONG or 0 */
     uint32_t              low_water; /* owner.starved is called when a miss finds the commons below this */
     uint64_t              age_ns;    /* a waiter that has waited longer moves up a class */
 
@@ -134,6 +137,8 @@ struct wi_store_opts {
     uint32_t              headroom;
     uint32_t              low_water;
     uint64_t              age_ns;
+    uint32_t              gate; /* WI_GATE_LONG or 0 */
+    uint32_t              reserved;
     struct wi_store_owner owner;
 };
 

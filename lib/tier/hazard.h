@@ -96,27 +96,76 @@ void wi_hazard_cold_add(struct wi_hazard_cold *cold, uint32_t object, double val
 void wi_hazard_cold_end(struct wi_hazard_cold *cold);
 
 /*
+ * Objects by age, in cells: exact below 128 ticks, then 64 cells to an octave (an error below 1 %).
+ */
+#define WI_HAZARD_AGE_CELLS (128 + (32 - 7) * 64)
+
+struct wi_hazard_ages {
+    uint32_t count[WI_HAZARD_AGE_CELLS];
+};
+
+void wi_hazard_ages_add(struct wi_hazard_ages *ages, uint32_t age);
+/* The age below which there are `count` objects; UINT32_MAX if there are no more than that. */
+uint32_t wi_hazard_ages_find(const struct wi_hazard_ages *ages, size_t count);
+
+/*
  * The yardstick of one boundary: would plain recency serve more touches? Least-recently-used
  * replacement holds the objects whose age is below that of the capacity-th youngest one, so it can
  * be watched without being run. While it is clearly ahead, the policy ranks by recency.
  */
 struct wi_hazard_yardstick {
-    uint64_t *ages;          /* objects by age, for the walk that sets the limit                 */
-    uint32_t  age_max;       /* what is younger, recency would hold                              */
-    double    window;        /* touches served more than recency would have, in this window      */
-    double    lead;          /* the same over the past windows, decayed                          */
-    double    noise;         /* sum of squared windows, decayed alike: the variance of lead      */
-    uint32_t  window_end;    /* tick */
-    uint32_t  recency_until; /* tick; 0: not ranking by recency */
+    uint32_t age_max;       /* what is younger, recency would hold                         */
+    uint32_t window_end;    /* tick */
+    uint32_t recency_until; /* tick; 0: the model ranks */
+    uint32_t reserved;
+    double   window;        /* touches served more than recency would have, in this window */
+    double   lead;          /* the same over the past windows, decayed                     */
+    double   noise;         /* sum of squared windows, decayed alike: the variance of lead */
 };
 
-int  wi_hazard_yardstick_init(struct wi_hazard_yardstick *yardstick);
-void wi_hazard_yardstick_fini(struct wi_hazard_yardstick *yardstick);
-void wi_hazard_yardstick_begin(struct wi_hazard_yardstick *yardstick);
-void wi_hazard_yardstick_add(struct wi_hazard_yardstick *yardstick, uint32_t age);
-void wi_hazard_yardstick_end(struct wi_hazard_yardstick *yardstick, size_t capacity);
-/* A touch was served, or not; recency would have served it if the age is below age_max. */
-/* Close the window when it is over; answers true when the ranking changes. */
+void wi_hazard_yardstick_init(struct wi_hazard_yardstick *yardstick);
+/* Close the window when it is over. Answers true when the ranking changes. */
 bool wi_hazard_yardstick_turn(struct wi_hazard_yardstick *yardstick, uint32_t now);
+
+struct wi_hazard_boundary {
+    size_t                     capacity; /* of the tier above                       */
+    size_t                     used;     /* objects in the tier above, pinned too   */
+    double                     cost;     /* of a promotion across it, in hits       */
+    struct wi_hazard_cold      cold;     /* of the tier above                       */
+    struct wi_hazard_yardstick yardstick;
+};
+
+struct wi_hazard {
+    struct wi_hazard_object  *objects;
+    size_t                    objects_max;
+    size_t                    objects_end; /* no object was ever placed from here on            */
+    uint32_t                 *candidates;  /* touched below tier 0 since the last decision      */
+    size_t                    candidates_count;
+    size_t                    expose_next; /* where the next sample of a large table starts     */
+    uint64_t                  start_ns;
+    uint64_t                  last_ns;     /* end of the last period                            */
+    uint32_t                  now;         /* tick */
+    uint32_t                  decide_at;   /* tick */
+    uint32_t                  walk_at;     /* tick from which the lists are too old             */
+    uint32_t                  reserved;
+    struct wi_hazard_boundary boundary[WEIR_BOUNDARIES];
+    struct wi_hazard_ages     ages;
+    struct wi_hazard_model    model;
+};
+
+/* The answer under way. */
+struct wi_hazard_answer {
+    struct weir_policy_move *moves;
+    size_t                   count;
+    size_t                   count_max;
+};
+
+/* Bring the tiers within their budgets. */
+void wi_hazard_shrink(struct wi_hazard *hazard, struct wi_hazard_answer *answer);
+/* Set the gathered candidates against the coldest residents, at these costs, and forget them. */
+void wi_hazard_promote(struct wi_hazard *hazard, struct wi_hazard_answer *answer,
+                       const double cost[WEIR_BOUNDARIES]);
+/* Forget the gathered candidates. */
+void wi_hazard_dismiss(struct wi_hazard *hazard);
 
 #endif

@@ -50,23 +50,22 @@ static void swap_entries(struct wi_hazard_cold_entry *a, struct wi_hazard_cold_e
 /* Bring the `wanted` lowest keys to the front, in any order: Hoare's selection. */
 static void select_lowest(struct wi_hazard_cold_entry *entries, size_t count, size_t wanted)
 {
-    size_t low = 0, high = count;
-    while (high - low > 1) {
-        uint64_t pivot = entries[low + (high - low) / 2].key;
-        size_t   left = low, right = high - 1;
-        for (;;) {
+    ptrdiff_t low = 0, high = (ptrdiff_t)count - 1, last = (ptrdiff_t)wanted - 1;
+    while (low < high) {
+        uint64_t  pivot = entries[low + (high - low) / 2].key;
+        ptrdiff_t left = low, right = high;
+        while (left <= right) {
             while (entries[left].key < pivot) left++;
             while (entries[right].key > pivot) right--;
-            if (left >= right) break;
-            swap_entries(&entries[left++], &entries[right--]);
+            if (left <= right) swap_entries(&entries[left++], &entries[right--]);
         }
-        /* All below `left` have keys up to the pivot, all from `left` on have at least the pivot. */
-        if (left == low) left++;
-        if (wanted == left) return;
-        if (wanted < left)
-            high = left;
-        else
+        /* Up to `right` keys are at most the pivot, from `left` on at least; between them, equal. */
+        if (last <= right)
+            high = right;
+        else if (last >= left)
             low = left;
+        else
+            return;
     }
 }
 

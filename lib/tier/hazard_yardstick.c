@@ -8,77 +8,56 @@
  */
 #include "tier/hazard.h"
 
-#include "base/alloc.h"
-
 #include <math.h>
-#include <string.h>
 
 #define WINDOW_TICKS  (5 * WI_HAZARD_TICKS_PER_S)
 #define MEMORY_HALF_S 600.0
 #define DOUBT         2.0
-/* How long recency rules before the model gets another chance. */
+/* How long recency ranks before the model gets another chance. */
 #define RECENCY_TICKS (600 * WI_HAZARD_TICKS_PER_S)
 
-/* Ages are counted in cells: exact below CELLS, then CELLS / 2 to an octave (an error below 1 %). */
-#define CELLS      128
-#define CELL_COUNT (CELLS + (32 - 7) * CELLS / 2)
+#define EXACT      128
+#define PER_OCTAVE 64
 
 static unsigned cell_of(uint32_t age)
 {
-    if (age < CELLS) return age;
+    if (age < EXACT) return age;
     unsigned octave = 31 - (unsigned)__builtin_clz(age);
-    unsigned shift = octave - 6;
-    return CELLS + (octave - 7) * (CELLS / 2) + ((age >> shift) - CELLS / 2);
+    return EXACT + (octave - 7) * PER_OCTAVE + ((age >> (octave - 6)) - PER_OCTAVE);
 }
 
 static uint64_t cell_start(unsigned cell)
 {
-    if (cell < CELLS) return cell;
-    unsigned octave = 7 + (cell - CELLS) / (CELLS / 2);
-    return (uint64_t)(CELLS / 2 + (cell - CELLS) % (CELLS / 2)) << (octave - 6);
+    if (cell < EXACT) return cell;
+    unsigned octave = 7 + (cell - EXACT) / PER_OCTAVE;
+    return (uint64_t)(PER_OCTAVE + (cell - EXACT) % PER_OCTAVE) << (octave - 6);
 }
 
-int wi_hazard_yardstick_init(struct wi_hazard_yardstick *yardstick)
+void wi_hazard_ages_add(struct wi_hazard_ages *ages, uint32_t age)
 {
-    *yardstick = (struct wi_hazard_yardstick){.age_max = UINT32_MAX, .window_end = WINDOW_TICKS};
-    yardstick->ages = wi_calloc(CELL_COUNT, sizeof *yardstick->ages);
-    if (!yardstick->ages)
-        return WI_FAIL(NOMEM, .call = "calloc", .detail = "no memory for the counts of ages",
-                       .wanted = CELL_COUNT * sizeof *yardstick->ages);
-    return 0;
+    ages->count[cell_of(age)]++;
 }
 
-void wi_hazard_yardstick_fini(struct wi_hazard_yardstick *yardstick)
+uint32_t wi_hazard_ages_find(const struct wi_hazard_ages *ages, size_t count)
 {
-    wi_free(yardstick->ages);
-    *yardstick = (struct wi_hazard_yardstick){0};
-}
-
-void wi_hazard_yardstick_begin(struct wi_hazard_yardstick *yardstick)
-{
-    memset(yardstick->ages, 0, CELL_COUNT * sizeof *yardstick->ages);
-}
-
-void wi_hazard_yardstick_add(struct wi_hazard_yardstick *yardstick, uint32_t age)
-{
-    yardstick->ages[cell_of(age)]++;
-}
-
-void wi_hazard_yardstick_end(struct wi_hazard_yardstick *yardstick, size_t capacity)
-{
-    uint64_t younger = 0;
-    yardstick->age_max = UINT32_MAX;
-    for (unsigned cell = 0; cell < CELL_COUNT; cell++) {
-        uint64_t here = yardstick->ages[cell];
-        if (younger + here <= capacity) {
+    size_t younger = 0;
+    for (unsigned cell = 0; cell < WI_HAZARD_AGE_CELLS; cell++) {
+        size_t here = ages->count[cell];
+        if (younger + here <= count) {
             younger += here;
             continue;
         }
         double start = (double)cell_start(cell);
         double width = (double)cell_start(cell + 1) - start;
-        yardstick->age_max = (uint32_t)(start + width * (double)(capacity - younger) / (double)here);
-        return;
+        return (uint32_t)(start + width * (double)(count - younger) / (double)here);
     }
+    return UINT32_MAX;
+}
+
+void wi_hazard_yardstick_init(struct wi_hazard_yardstick *yardstick)
+{
+    *yardstick =
+        (struct wi_hazard_yardstick){.age_max = UINT32_MAX, .window_end = WINDOW_TICKS};
 }
 
 bool wi_hazard_yardstick_turn(struct wi_hazard_yardstick *yardstick, uint32_t now)
