@@ -350,8 +350,10 @@ Test(cuda_errors, lost_by_queued_work)
     make_handles(&fixture, &made);
     const struct wi_copy up = {made.address, made.pinned_address, PAGE, WI_COPY_UP, 0};
     fixture.fake.fail_work(1, 700);
+    fixture.fake.hold(made.stream);
     cr_assert_eq(fixture.ops->copy(fixture.device, &up, made.stream), 0);
     cr_assert_eq(fixture.ops->event_record(fixture.device, made.event, made.stream), 0);
+    fixture.fake.release(made.stream);
     cr_expect_eq(fixture.ops->event_sync(fixture.device, made.event), WEIR_EDEVICE);
     cr_expect_eq(cuda_fixture_error().driver_code, 700);
     cr_expect_eq(wi_load(&fixture.device->lost, acquire), 1);
