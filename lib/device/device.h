@@ -17,7 +17,7 @@
  *   - No operation but open, close, the allocation group and event_sync may block for device work.
  *
  *   host_register   pre: page-aligned range, not registered. post: device reads and writes it at *address.
- *                   Slow (a driver-wide lock): only the monitor calls it.
+ *                   INVAL: it touches a registered range. Slow (a driver-wide lock): only the monitor calls it.
  *   host_unregister pre: a registered base, no device work pending on the range.
  *   host_alloc/free the fallback where registering fails: the driver allocates pinned memory itself.
  *   device_alloc    post: *address is 256-byte aligned. NULL budget knowledge: budgets are the caller's.
@@ -34,10 +34,12 @@
  *   event_elapsed   both recorded with timing and passed; else WEIR_EINVAL or WEIR_EAGAIN.
  *   stream_wait     what is queued on the stream later runs after the event's present mark.
  *   copy            queued; the source is read when the stream reaches the copy, not at the call.
- *                   Both ranges lie inside one registration or allocation each.
+ *                   Both ranges lie inside one registration or allocation each, else INVAL. Host memory in
+ *                   none is pageable: the call may block until the copy is done.
  *   copy_batch      count independent copies, one driver call where there is one; else NULL in the table.
  *   fill            queued memset of device memory.
- *   call            queued host function; runs on a driver thread; not run after a device loss.
+ *   call            queued host function; runs on a driver thread; not run after a device loss. It must not
+ *                   call the device, nor wait for another host function: they may run one at a time.
  *   delay           queued pause of the stream.
  */
 #ifndef WI_DEVICE_H

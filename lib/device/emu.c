@@ -121,6 +121,7 @@ void wi_emu_destroy(struct wi_emu *emu, struct wi_emu_stats *last)
     wi_emu_run(emu);
     wi_emu_workers_join(emu);
     pthread_mutex_lock(&emu->lock);
+    wi_assert_costly(wi_emu_check_locked(emu));
     drop_everything_locked(emu);
     if (last != NULL) *last = emu->stats;
     pthread_mutex_unlock(&emu->lock);
@@ -303,5 +304,6 @@ void wi_emu_lose(struct wi_emu *emu)
 {
     pthread_mutex_lock(&emu->lock);
     wi_emu_lose_locked(emu);
+    wi_assert_costly(wi_emu_check_locked(emu));
     wi_emu_leave(emu, 0);
 }

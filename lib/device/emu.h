@@ -84,10 +84,11 @@ int wi_emu_create(const struct wi_emu_opts *opts, struct wi_emu **out);
 /* Counted uses and fault points. EXECUTE is the device doing a queued copy, fill or call. */
 #define WI_EMU_OPS(X)                                                                              \
     X(MEMORY)                                                                                      \
-    X(HOST_REGISTER) X(HOST_UNREGISTER) X(HOST_ALLOC) X(HOST_FREE) X(DEVICE_ALLOC) X(DEVICE_FREE)  \
-        X(STREAM_CREATE) X(STREAM_DESTROY) X(STREAM_QUERY) X(STREAM_WAIT) X(STREAM_CAPTURE)        \
-            X(EVENT_CREATE) X(EVENT_DESTROY) X(EVENT_RECORD) X(EVENT_QUERY) X(EVENT_SYNC)          \
-                X(EVENT_ELAPSED) X(COPY) X(COPY_BATCH) X(FILL) X(CALL) X(DELAY) X(EXECUTE)
+    X(HOST_REGISTER)                                                                               \
+    X(HOST_UNREGISTER) X(HOST_ALLOC) X(HOST_FREE) X(DEVICE_ALLOC) X(DEVICE_FREE) X(STREAM_CREATE)  \
+        X(STREAM_DESTROY) X(STREAM_QUERY) X(STREAM_WAIT) X(STREAM_CAPTURE) X(EVENT_CREATE)         \
+            X(EVENT_DESTROY) X(EVENT_RECORD) X(EVENT_QUERY) X(EVENT_SYNC) X(EVENT_ELAPSED) X(COPY) \
+                X(COPY_BATCH) X(FILL) X(CALL) X(DELAY) X(EXECUTE)
 
 enum wi_emu_op {
 #define X(name) WI_EMU_##name,
@@ -207,7 +208,8 @@ int wi_emu_event_elapsed(struct wi_emu *emu, struct wi_emu_event *start, struct 
 
 /*
  * A held stream begins nothing; what is under way still ends. stream NULL: every stream, also those made
- * later. A stream moves when neither holds it. permit lets a held stream begin `count` more operations.
+ * later. A stream moves when neither holds it; destroying it ends its own hold. permit lets a held stream
+ * begin `count` more operations.
  */
 void wi_emu_hold(struct wi_emu *emu, struct wi_emu_stream *stream);
 void wi_emu_release(struct wi_emu *emu, struct wi_emu_stream *stream);

@@ -215,9 +215,11 @@ int wi_emu_host_free(struct wi_emu *emu, void *base)
     if (err == 0) {
         emu->stats.host_allocations--;
         emu->stats.host_bytes -= range.bytes;
-        munmap(base, range.bytes);
     }
-    return wi_emu_leave(emu, err);
+    wi_emu_leave(emu, err);
+    /* Outside the lock: giving back a gigabyte takes long. */
+    if (err == 0) munmap(base, range.bytes);
+    return err;
 }
 
 /* ---- device memory ---- */
@@ -263,9 +265,10 @@ int wi_emu_device_free(struct wi_emu *emu, uint64_t address)
     if (err == 0) {
         emu->stats.device_allocations--;
         emu->stats.device_bytes -= range.bytes;
-        munmap((void *)(uintptr_t)address, range.bytes);
     }
-    return wi_emu_leave(emu, err);
+    wi_emu_leave(emu, err);
+    if (err == 0) munmap((void *)(uintptr_t)address, range.bytes);
+    return err;
 }
 
 void wi_emu_memory_fini(struct wi_emu *emu)

@@ -247,6 +247,9 @@ bool wi_emu_quiet_locked(const struct wi_emu *emu);
 /* emu_virtual.c */
 int wi_emu_step_locked(struct wi_emu *emu);
 
+/* emu_check.c: walks everything and aborts where a law is broken; true otherwise. pre: between calls. */
+bool wi_emu_check_locked(const struct wi_emu *emu);
+
 /* emu_worker.c */
 int wi_emu_worker_need_locked(struct wi_emu *emu);
 /* See that a worker looks at the first timer in time: the condition to signal, or NULL. */

@@ -113,6 +113,7 @@ uint64_t wi_emu_run(struct wi_emu *emu)
         while (wi_emu_step_locked(emu)) steps++;
     /* A step of another thread, or a worker, may still be under way. */
     while (!wi_emu_quiet_locked(emu)) wi_emu_pause_locked(emu);
+    wi_assert_costly(wi_emu_check_locked(emu));
     wi_emu_leave(emu, 0);
     return steps;
 }

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/settings.h"
 
+#include <pthread.h>
 #include <unistd.h>
 
 struct host_device {
@@ -32,14 +33,37 @@ static void tell_misuse(void *ctx, const char *text)
 }
 
 /*
- * Every call goes through ENTER and answer(). On a lost device it ends here.
- * order(device-lost): acquire; pairs with the release in answer().
+ * A forked child has none of the threads, and the lock may be held by one of them for ever.
+ * Relaxed, because the child of fork has one thread.
+ */
+static _Atomic uint32_t forked;
+
+static void child_after_fork(void)
+{
+    wi_store(&forked, 1, relaxed);
+}
+
+static void watch_for_fork(void)
+{
+    /* Fails for want of memory only; a child then hangs where it would have been told. */
+    (void)pthread_atfork(NULL, NULL, child_after_fork);
+}
+
+/*
+ * Every call goes through ENTER and answer(). In a forked child and on a lost device it ends here.
+ * order(device-lost): acquire; pairs with the release in fail().
  */
 #define ENTER(device)                                                                              \
     do {                                                                                           \
+        if (WI_UNLIKELY(wi_load(&forked, relaxed))) return fail_forked();                          \
         if (WI_UNLIKELY(wi_load(&(device)->lost, acquire))) return fail_lost();                    \
         wi_add(&(device)->calls, 1, relaxed);                                                      \
     } while (0)
+
+static WI_COLD int fail_forked(void)
+{
+    return WI_FAIL(FORKED, .detail = "the device was opened before this process was forked");
+}
 
 static WI_COLD int fail_lost(void)
 {
@@ -75,13 +99,16 @@ static int model_read(struct wi_emu_model *model)
 
 int wi_host_open(const struct wi_emu_opts *opts, uint32_t ordinal, struct wi_device **out)
 {
-    struct wi_emu_opts  emu_opts = *opts;
-    struct host_device *host;
-    int                 err;
+    static pthread_once_t watched = PTHREAD_ONCE_INIT;
+    struct wi_emu_opts    emu_opts = *opts;
+    struct host_device   *host;
+    int                   err;
 
     WI_ENSURE(ordinal < WI_HOST_DEVICES_COUNT, NOENT, .limit = "WI_HOST_DEVICES_COUNT",
               .limit_value = WI_HOST_DEVICES_COUNT, .wanted = ordinal,
               .detail = "the host backend has no device of this ordinal");
+    pthread_once(&watched, watch_for_fork);
+    if (wi_load(&forked, relaxed)) return fail_forked();
     host = wi_calloc(1, sizeof(*host));
     WI_ENSURE(host != NULL, NOMEM, .wanted = sizeof(*host), .call = "calloc");
     host->device.ops = &wi_device_host;
@@ -112,6 +139,7 @@ static void host_close(struct wi_device *device)
     struct host_device *host = host_of(device);
     struct wi_emu_stats last;
 
+    if (wi_load(&forked, relaxed)) return; /* what is the parent's stays as it is */
     wi_emu_destroy(host->emu, &last);
     if (!last.lost && last.streams + last.events + last.device_allocations + last.registrations +
                               last.host_allocations >
