@@ -26,15 +26,15 @@ unsigned __tsan_atomic32_load(const volatile void *at, int order);
 void     __tsan_atomic32_store(volatile void *at, unsigned value, int order);
 unsigned __tsan_atomic32_exchange(volatile void *at, unsigned value, int order);
 unsigned __tsan_atomic32_fetch_add(volatile void *at, unsigned value, int order);
-unsigned __tsan_atomic32_compare_exchange_val(volatile void *at, unsigned expected,
-                                              unsigned value, int order, int failure_order);
-unsigned long __tsan_atomic64_load(const volatile void *at, int order);
-void          __tsan_atomic64_store(volatile void *at, unsigned long value, int order);
-unsigned long __tsan_atomic64_exchange(volatile void *at, unsigned long value, int order);
-unsigned long __tsan_atomic64_compare_exchange_val(volatile void *at, unsigned long expected,
-                                                   unsigned long value, int order,
-                                                   int failure_order);
-unsigned __int128 __tsan_atomic128_compare_exchange_val(volatile void *at,
+unsigned __tsan_atomic32_compare_exchange_val(volatile void *at, unsigned expected, unsigned value,
+                                              int order, int failure_order);
+unsigned long     __tsan_atomic64_load(const volatile void *at, int order);
+void              __tsan_atomic64_store(volatile void *at, unsigned long value, int order);
+unsigned long     __tsan_atomic64_exchange(volatile void *at, unsigned long value, int order);
+unsigned long     __tsan_atomic64_compare_exchange_val(volatile void *at, unsigned long expected,
+                                                       unsigned long value, int order,
+                                                       int failure_order);
+unsigned __int128 __tsan_atomic128_compare_exchange_val(volatile void    *at,
                                                         unsigned __int128 expected,
                                                         unsigned __int128 value, int order,
                                                         int failure_order);
@@ -75,8 +75,8 @@ WI_TSAN_INLINE bool wi_tsan_cas_ptr(void *at, const void *expected, const void *
 WI_TSAN_INLINE bool wi_tsan_cas_uint_value(unsigned *at, unsigned expected, unsigned value,
                                            unsigned *seen)
 {
-    *seen = __tsan_atomic32_compare_exchange_val(at, expected, value, WI_TSAN_ACQ_REL,
-                                                 WI_TSAN_ACQUIRE);
+    *seen =
+        __tsan_atomic32_compare_exchange_val(at, expected, value, WI_TSAN_ACQ_REL, WI_TSAN_ACQUIRE);
     return *seen == expected;
 }
 
@@ -93,8 +93,7 @@ WI_TSAN_INLINE bool wi_tsan_cas_ptr_2_value(void *at, const void *expected, cons
     unsigned __int128 wanted, next, was;
     __builtin_memcpy(&wanted, expected, sizeof(wanted));
     __builtin_memcpy(&next, value, sizeof(next));
-    was = __tsan_atomic128_compare_exchange_val(at, wanted, next, WI_TSAN_ACQ_REL,
-                                                WI_TSAN_ACQUIRE);
+    was = __tsan_atomic128_compare_exchange_val(at, wanted, next, WI_TSAN_ACQ_REL, WI_TSAN_ACQUIRE);
     __builtin_memcpy(seen, &was, sizeof(was));
     return was == wanted;
 }
