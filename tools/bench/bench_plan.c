@@ -49,7 +49,7 @@ static void find_folder(struct bench_plan *plan, const struct bench_options *opt
         snprintf(plan->folder, sizeof plan->folder, "%s", options->programs);
         return;
     }
-    /* bin/weir and libexec/weir-peer-control. */
+    /* bin/weir stands beside libexec, in the build tree and where it is installed. */
     if (length <= 0) return;
     self[length] = '\0';
     for (int up = 0; up < 2; up++) {
@@ -57,8 +57,13 @@ static void find_folder(struct bench_plan *plan, const struct bench_options *opt
         if (slash == NULL) return;
         *slash = '\0';
     }
-    snprintf(probe, sizeof probe, "%s/libexec/" PROGRAM_PREFIX "control", self);
-    if (access(probe, X_OK) == 0) snprintf(plan->folder, sizeof plan->folder, "%s/libexec", self);
+    static const char *const beside[] = {"libexec", "libexec/weir"};
+    for (size_t i = 0; i < WI_ARRAY_COUNT(beside); i++) {
+        snprintf(probe, sizeof probe, "%s/%s/" PROGRAM_PREFIX "control", self, beside[i]);
+        if (access(probe, X_OK) != 0) continue;
+        snprintf(plan->folder, sizeof plan->folder, "%s/%s", self, beside[i]);
+        return;
+    }
 }
 
 static bool is_there(struct bench_plan *plan, const char *peer)
@@ -287,12 +292,8 @@ static int plan_memory(struct bench_plan *plan)
     return add_row(plan, BENCH_MEMORY, "memory", memory, &shape);
 }
 
-int bench_plan_make(struct bench_plan *plan, const struct bench_options *options)
+static int plan_cases(struct bench_plan *plan, const struct bench_options *options)
 {
-    memset(plan, 0, sizeof *plan);
-    find_folder(plan, options);
-    if (!is_there(plan, "control") || !is_there(plan, "weir")) return -ENOENT;
-    if (options->extra_peer != NULL && !is_there(plan, options->extra_peer)) return -ENOENT;
     if (options->cases & BENCH_HOT) WI_TRY(plan_hot(plan, options));
     if (options->cases & BENCH_WAIT) WI_TRY(plan_wait(plan, options));
     if (options->cases & BENCH_SCALE) WI_TRY(plan_scale(plan, options));
@@ -300,6 +301,15 @@ int bench_plan_make(struct bench_plan *plan, const struct bench_options *options
     if (options->cases & BENCH_GROW) WI_TRY(plan_grow(plan, options));
     if (options->cases & BENCH_MEMORY) WI_TRY(plan_memory(plan));
     return 0;
+}
+
+int bench_plan_make(struct bench_plan *plan, const struct bench_options *options)
+{
+    memset(plan, 0, sizeof *plan);
+    find_folder(plan, options);
+    if (!is_there(plan, "control") || !is_there(plan, "weir")) return -ENOENT;
+    if (options->extra_peer != NULL && !is_there(plan, options->extra_peer)) return -ENOENT;
+    return plan_cases(plan, options);
 }
 
 void bench_plan_fini(struct bench_plan *plan)
