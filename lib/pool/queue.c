@@ -331,6 +331,9 @@ int wi_queue_wait(struct wi_store *store, const struct wi_ask *ask, struct wi_wa
         return err;
     }
     wi_queue_leave(store); /* its serve is the look */
+    /* Only now: whoever is asked and refuses looks at the gate to learn whether the next is to be asked. */
+    if (store->owner.contend && wi_load(&waiter->word, acquire) == WI_WAITING)
+        store->owner.contend(store->owner.ctx, ask->priority);
     return sleep_until_given(store, ask, waiter);
 }
 

@@ -335,10 +335,7 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         *out = record;
         return 0;
     }
-    if (!(gate & WI_GATE_SHUT)) {
-        starved(store);
-        if (store->owner.contend && ask->deadline_ns != WEIR_NOW) store->owner.contend(store->owner.ctx, ask->priority);
-    }
+    if (!(gate & WI_GATE_SHUT)) starved(store);
 
     struct wi_waiter *waiter = &wi_thread_self()->waiter;
     waiter->since_ns = begin_ns;

@@ -77,7 +77,7 @@ struct wi_slot {
 struct wi_store_owner {
     void (*reap)(void *ctx);   /* bring finished objects home if that is possible now */
     void (*starved)(void *ctx); /* little or nothing is free: grow if you may */
-    void (*contend)(void *ctx, uint32_t priority); /* an acquire of this class is about to wait */
+    void (*contend)(void *ctx, uint32_t priority); /* an acquire of this class waits */
     void (*kick)(void *ctx);   /* the keeper should call wi_store_serve() soon, or the collector collect; wait-free */
     /* Is this free record to leave the store? True: the owner has taken it. Caller owns the record. */
     bool (*divert)(void *ctx, struct wi_record *record);

@@ -4,6 +4,7 @@
 #define TEST_POOL_FIXTURE_H
 
 #include <criterion/criterion.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 #include <weir/weir.h>
@@ -24,6 +25,12 @@
         int answer_ = (call);                                                                      \
         cr_assert_eq(answer_, WEIR_E##code, "%s answered %s", #call, weir_errname(answer_));       \
     } while (0)
+
+/* Is it the same buffer? Under WEIR_CHECK=2 each lease of it has an address of its own. */
+static inline bool same(const struct weir_buffer *one, const struct weir_buffer *other)
+{
+    return one->host == other->host;
+}
 
 static inline struct weir_runtime *make_runtime(void)
 {

@@ -55,7 +55,7 @@ Test(buffer, double_release_is_an_error_and_harms_nothing)
     answers(weir_buffer_release(first), NOTLEASED);
     ok(weir_buffer_acquire(pool, WEIR_NOW, &first));
     ok(weir_buffer_acquire(pool, WEIR_NOW, &second));
-    cr_assert_neq(first, second);
+    cr_assert_not(same(first, second));
     answers(weir_buffer_acquire(pool, WEIR_NOW, &third), AGAIN);
     cr_assert_eq(pool_stats(pool).misuses, 1);
     ok(weir_buffer_release(first));
@@ -125,7 +125,7 @@ Test(buffer, a_waiter_is_given_what_another_thread_releases)
     ok(weir_buffer_acquire(pool, WEIR_NOW, &held));
     cr_assert_eq(pthread_create(&thread, NULL, release_later, held), 0);
     ok(weir_buffer_acquire(pool, WEIR_FOREVER, &given));
-    cr_assert_eq(given, held);
+    cr_assert(same(given, held));
     pthread_join(thread, NULL);
     ok(weir_buffer_release(given));
     cr_assert_eq(pool_stats(pool).handoffs, 1);

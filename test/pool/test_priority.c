@@ -38,12 +38,12 @@ Test(strategy, round_robin_takes_each_in_turn)
     open_pool(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4, .strategy = WEIR_STRATEGY_ROUND_ROBIN));
     for (int i = 0; i < 4; i++) {
         seen[i] = take();
-        for (int j = 0; j < i; j++) cr_assert_neq(seen[i], seen[j]);
+        for (int j = 0; j < i; j++) cr_assert_not(same(seen[i], seen[j]));
         ok(weir_buffer_release(seen[i]));
     }
     for (int i = 0; i < 12; i++) {
         struct weir_buffer *buffer = take();
-        cr_assert_eq(buffer, seen[i % 4]);
+        cr_assert(same(buffer, seen[i % 4]));
         ok(weir_buffer_release(buffer));
     }
     close_pool();
@@ -51,28 +51,29 @@ Test(strategy, round_robin_takes_each_in_turn)
 
 Test(strategy, least_recent_takes_the_one_released_longest_ago)
 {
-    struct weir_buffer *buffer[3];
+    struct weir_buffer *buffer[3], *again[3];
     open_pool(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 3, .strategy = WEIR_STRATEGY_LEAST_RECENT));
     for (int i = 0; i < 3; i++) buffer[i] = take();
     ok(weir_buffer_release(buffer[1]));
     ok(weir_buffer_release(buffer[2]));
     ok(weir_buffer_release(buffer[0]));
-    cr_assert_eq(take(), buffer[1]);
-    cr_assert_eq(take(), buffer[2]);
-    cr_assert_eq(take(), buffer[0]);
-    ok(weir_buffers_release(buffer, 3));
+    for (int i = 0; i < 3; i++) again[i] = take();
+    cr_assert(same(again[0], buffer[1]) && same(again[1], buffer[2]) && same(again[2], buffer[0]));
+    ok(weir_buffers_release(again, 3));
     close_pool();
 }
 
 Test(strategy, most_recent_takes_the_one_released_last)
 {
+    const char *slots = getenv("WEIR_SLOTS");
+    if (slots && strcmp(slots, "0") == 0) cr_skip_test("without slots everything is first in, first out");
     open_pool(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 8));
     struct weir_buffer *first = take();
     ok(weir_buffer_release(first));
     unsigned again = 0;
     for (int i = 0; i < 1000; i++) {
         struct weir_buffer *buffer = take();
-        again += buffer == first;
+        again += same(buffer, first);
         ok(weir_buffer_release(buffer));
     }
     cr_assert_geq(again, 400, "%u", again); /* but for moves to another CPU, whose slot is another */
@@ -134,7 +135,7 @@ Test(preempt, a_holder_that_gives_up_now_serves_the_asker)
     low = take_as(WEIR_PRIORITY_LOW, 77);
     wi_store(&answer, WEIR_PREEMPT_NOW, relaxed);
     ok(want(WEIR_PRIORITY_HIGH, 10000 * MS, &high));
-    cr_assert_eq(high, low);
+    cr_assert(same(high, low));
     cr_assert_eq(wi_load(&asked_user, relaxed), 77);
     ok(weir_buffer_release(high));
     close_pool();
