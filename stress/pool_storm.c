@@ -189,7 +189,7 @@ int main(int count, char **words)
     struct weir_pool    *pool;
     stress_begin(&spec, count, words);
     stress_require(held_max >= 1 && held_max <= HELD_MAX);
-    stress_require(held_max <= buffers - headroom, "a batch must fit");
+    stress_require(exact || held_max <= buffers - headroom, "a batch must fit");
     stress_require(!exact || stress_threads() <= buffers, "exact needs a buffer for each thread");
 
     stress_ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host"), &rt));
