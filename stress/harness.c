@@ -387,10 +387,10 @@ void stress_go(void)
     pthread_mutex_unlock(&lock);
 }
 
-void stress_join(void)
+void stress_join_for(uint64_t ns)
 {
     static unsigned joined;
-    uint64_t        deadline_ns = weir_deadline_after_ns(seconds * NS_PER_S);
+    uint64_t        deadline_ns = weir_deadline_after_ns(ns);
     struct timespec at = timespec_of(deadline_ns);
     stress_go();
     pthread_mutex_lock(&lock);
@@ -401,6 +401,11 @@ void stress_join(void)
     for (; joined < members_count; joined++) pthread_join(members[joined]->thread, NULL);
     open_gate = false; /* another group may follow */
     wi_store(&stopping, false, relaxed);
+}
+
+void stress_join(void)
+{
+    stress_join_for(seconds * NS_PER_S);
 }
 
 void stress_stop(void)

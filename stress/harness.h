@@ -83,6 +83,8 @@ void stress_start(stress_work_fn *work, void *ctx, uint64_t count);
 void stress_go(void);
 /* Let the threads begin, stop them when the time is over, and wait until all have returned. */
 void stress_join(void);
+/* As stress_join(), for a time of the caller's: a run may have several groups of threads, one after the other. */
+void stress_join_for(uint64_t ns);
 /* End the time now; stress_join() has to follow. */
 void stress_stop(void);
 
