@@ -4,6 +4,8 @@
 #   weir_test(<layer> <name> [TIMEOUT seconds] [SERIAL] [extra sources])
 #       test/<layer>/test_<name>.c with Criterion, against weir_static, so that internals are in reach.
 #       CTest name: <layer>.<name>. Target: test_<layer>_<name>.
+#   weir_test_again(<layer> <name> <as> <variable=value>...)
+#       the same program once more in another environment. CTest name: <layer>.<name>_<as>.
 #   weir_stress(<name> [extra sources])
 #       the plain program stress/<name>.c. Target: stress_<name>, file: <build>/stress/<name>.
 #   weir_plain_test(<test name> <stress name> [TIMEOUT seconds] [SERIAL]
@@ -52,6 +54,15 @@ function(weir_test layer name)
     set_tests_properties(${layer}.${name} PROPERTIES RUN_SERIAL ${arg_SERIAL})
 endfunction()
 
+function(weir_test_again layer name as)
+    if(NOT WEIR_USE_CRITERION)
+        return()
+    endif()
+    add_test(NAME ${layer}.${name}_${as} COMMAND test_${layer}_${name})
+    weir_test_properties(${layer}.${name}_${as} 120 ${layer} again criterion)
+    set_property(TEST ${layer}.${name}_${as} APPEND PROPERTY ENVIRONMENT ${ARGN})
+endfunction()
+
 function(weir_stress name)
     set(target stress_${name})
     add_executable(${target} ${PROJECT_SOURCE_DIR}/stress/${name}.c ${ARGN})
@@ -65,6 +76,7 @@ function(weir_plain_test name program)
         set(arg_TIMEOUT 60)
     endif()
     add_test(NAME ${name} COMMAND stress_${program} ${arg_ARGS})
+    set_property(GLOBAL PROPERTY WEIR_PLAIN_${name} stress_${program} ${arg_ARGS})
     weir_test_properties(${name} ${arg_TIMEOUT} plain ${arg_LABELS})
     set_tests_properties(${name} PROPERTIES RUN_SERIAL ${arg_SERIAL})
 endfunction()
