@@ -10,6 +10,8 @@
 #include <weir/pool.h>
 #include <weir/runtime.h>
 #include <weir/stats.h>
+#include <weir/policy.h>
 #include <weir/stream.h>
+#include <weir/tier.h>
 
 #endif

@@ -18,6 +18,15 @@
 #define WI_COLD        __attribute__((noinline, cold))
 #define WI_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
+/* Defined when the code is built under ThreadSanitizer. */
+#if defined(__SANITIZE_THREAD__)
+#define WI_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define WI_TSAN 1
+#endif
+#endif
+
 #define WI_ARRAY_COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define WI_CONTAINER(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 

@@ -130,6 +130,15 @@ void wi_emu_hold(struct wi_emu *emu, struct wi_emu_stream *stream)
     wi_emu_leave(emu, err);
 }
 
+/* Its operations start no earlier than now: device time does not run while a stream is held. */
+static void let_go_locked(struct wi_emu *emu, struct wi_emu_stream *stream)
+{
+    uint64_t now_ns = wi_emu_now_locked(emu);
+
+    if (stream->state == EMU_REST && stream->time_ns < now_ns) stream->time_ns = now_ns;
+    wi_emu_ready_locked(emu, stream);
+}
+
 void wi_emu_release(struct wi_emu *emu, struct wi_emu_stream *stream)
 {
     int err = 0;
@@ -138,13 +147,13 @@ void wi_emu_release(struct wi_emu *emu, struct wi_emu_stream *stream)
     if (stream == NULL) {
         emu->held = false;
         for (struct wi_emu_stream *each = emu->alive; each != NULL; each = each->alive_next)
-            wi_emu_ready_locked(emu, each);
+            let_go_locked(emu, each);
     } else {
         err = wi_emu_stream_check_locked(emu, stream);
         if (err == 0) {
             stream->held = false;
             stream->permits = 0;
-            wi_emu_ready_locked(emu, stream);
+            let_go_locked(emu, stream);
         }
     }
     wi_emu_settle_locked(emu);
@@ -160,7 +169,7 @@ void wi_emu_permit(struct wi_emu *emu, struct wi_emu_stream *stream, uint64_t co
     err = wi_emu_stream_check_locked(emu, stream);
     if (err == 0) {
         stream->permits += count;
-        wi_emu_ready_locked(emu, stream);
+        let_go_locked(emu, stream);
         wi_emu_settle_locked(emu);
         wi_emu_change_locked(emu);
     }

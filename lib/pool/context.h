@@ -22,6 +22,8 @@
 
 struct wi_stream;
 struct wi_poll;
+struct wi_record;
+struct wi_reaper;
 
 struct wi_context {
     struct wi_device *device;
@@ -34,8 +36,15 @@ struct wi_context {
     _Atomic uint32_t            streams;
     pthread_mutex_t             stream_lock;
 
+    /* The stream that moves tiered buffers; made on first use. */
+    struct wi_stream *mover;
+    pthread_mutex_t   mover_lock;
+
+    _Atomic uint32_t pressure; /* enum weir_pressure_level, as the monitor last found it */
     _Atomic uint32_t closed; /* 1: destroy has begun; 2: it has ended, no driver call any more */
 
+    /* How a record comes home whose device work is done: wi_pool_home(). */
+    void (*home)(struct wi_reaper *reaper, struct wi_record *record);
     _Atomic(struct wi_poll *) polls; /* inbox of the keeper: events that somebody sleeps for; poll.h */
 
     struct wi_kick      keeper;

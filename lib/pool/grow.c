@@ -117,6 +117,7 @@ static int grow_objects_locked(struct weir_pool *pool, size_t count)
         struct wi_record *record = next_unused(pool, &at);
         int               err = pool->make(pool, record);
         if (err < 0) return err; /* what was made stays: the pool is larger than before */
+        if (pool->tier) wi_store(&record->attention, WI_ATTENTION_TIERED, relaxed);
         push_fresh(pool, record);
     }
     return 0;

@@ -10,7 +10,8 @@ static int lease_record(const void *lease, enum wi_pool_kind kind, struct wi_rec
     WI_ENSURE(wi_record_valid(lease), FOREIGN, .detail = "the pointer is not a handle of this process's weir");
     WI_TRY(wi_process_check());
     WI_TRY(wi_watch_release(lease, &record));
-    WI_ENSURE(wi_pool_of(record)->kind == kind, KIND, .detail = "the handle is of another kind");
+    enum wi_pool_kind its = wi_pool_of(record)->kind;
+    WI_ENSURE(its == kind || (its == WI_POOL_TIERED && kind == WI_POOL_BUFFERS), KIND, .detail = "the handle is of another kind");
     uint64_t state = wi_word_state(wi_load(&record->word, relaxed));
     WI_ENSURE(state == WI_LEASED, NOTLEASED, .detail = "the handle is not leased");
     *out = record;

@@ -17,19 +17,21 @@
 static pthread_mutex_t   spare_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct weir_pool *spares;
 
-static struct weir_pool *take_block(void)
+static struct weir_pool *take_block(uint32_t slots)
 {
     pthread_mutex_lock(&spare_lock);
-    struct weir_pool *pool = spares;
-    if (pool) spares = pool->next;
+    struct weir_pool **link = &spares;
+    while (*link && (*link)->store.slots_capacity < slots) link = &(*link)->next;
+    struct weir_pool *pool = *link;
+    if (pool) *link = pool->next;
     pthread_mutex_unlock(&spare_lock);
     if (pool) return pool;
 
-    size_t slots_at = wi_round_up(sizeof *pool, _Alignof(struct wi_slot));
-    pool = wi_calloc_aligned(_Alignof(struct weir_pool), 1,
-                             slots_at + wi_store_slots_capacity() * sizeof(struct wi_slot));
+    size_t   slots_at = wi_round_up(sizeof *pool, _Alignof(struct wi_slot));
+    uint32_t capacity = slots > wi_store_slots_capacity() ? slots : wi_store_slots_capacity();
+    pool = wi_calloc_aligned(_Alignof(struct weir_pool), 1, slots_at + capacity * sizeof(struct wi_slot));
     if (!pool) return NULL;
-    wi_store_make(&pool->store, (struct wi_slot *)((char *)pool + slots_at));
+    wi_store_make(&pool->store, (struct wi_slot *)((char *)pool + slots_at), capacity);
     pthread_mutex_init(&pool->lock, NULL);
     return pool;
 }
@@ -90,7 +92,7 @@ static int fill_min(struct weir_pool *pool)
 
 int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
 {
-    struct weir_pool *pool = take_block();
+    struct weir_pool *pool = take_block(spec->slots ? spec->slots : wi_store_slots_capacity());
     if (!pool) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a pool");
     pool->rt = spec->rt;
     pool->context = wi_context_of(spec->rt);
@@ -98,8 +100,11 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     pool->stream_class = spec->stream_class;
     pool->event_flags = spec->event_flags;
     pool->opts = *spec->opts;
+    pool->streams = spec->streams;
     pool->make = spec->make;
     pool->drop = spec->drop;
+    pool->hooks = spec->hooks;
+    pool->tier = spec->tier;
     pool->life = WI_POOL_OPEN;
     pool->stretches = NULL;
     pool->revived = false;
@@ -121,7 +126,7 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
         .context = pool->context,
         .records = pool->range.base,
         .records_max = pool->opts.buffers_max,
-        .slots = fifo ? 0 : wi_store_slots(pool->opts.buffers_max),
+        .slots = spec->slots ? spec->slots : fifo ? 0 : wi_store_slots(pool->opts.buffers_max),
         .headroom = pool->opts.strategy == WEIR_STRATEGY_PRIORITY ? pool->opts.headroom : 0,
         .low_water = (uint32_t)(pool->opts.buffers_min * pool->opts.low_water_percent / 100),
         .gate = pool->opts.preempt ? WI_GATE_LONG : 0,
@@ -189,6 +194,7 @@ void wi_pool_recycle(struct weir_pool *pool)
     }
     if (lost > 0)
         wi_log(WARN, "pool", "%s: %llu quarantined objects stay mapped", pool->name, (unsigned long long)lost);
+    if (pool->hooks.end) pool->hooks.end(pool);
     wi_pool_free_stretches(pool);
     wi_store_fini(&pool->store);
     if (lost == 0) {
@@ -220,6 +226,7 @@ static void bring_home(struct weir_pool *pool, struct wi_record *record)
     uint32_t ends = WI_ATTENTION_GUARD | WI_ATTENTION_ASKED | WI_ATTENTION_WANTED; /* with the lease */
     uint32_t attention = wi_and(&record->attention, ~ends, relaxed);
     if (attention & WI_ATTENTION_SCRUB) memset(record->face.host, 0, record->face.bytes);
+    if (pool->hooks.released) pool->hooks.released(pool, record);
     if ((attention & WI_ATTENTION_DIVERT) && wi_pool_divert(pool, record)) return;
     if (wi_is_keeper) {
         wi_store_publish_lane(&pool->store, record, WI_RETIRING);
@@ -311,7 +318,7 @@ void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
     struct wi_store *store = &pool->store;
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "%s", pool->name);
-    out->buffer_bytes = pool->kind == WI_POOL_BUFFERS ? pool->opts.buffer_bytes : 0;
+    out->buffer_bytes = pool->kind <= WI_POOL_TIERED ? pool->opts.buffer_bytes : 0;
     out->memory = pool->opts.memory;
     out->total = wi_load(&pool->total, acquire);
     for (uint32_t i = 0; i < store->records_max; i++) {

@@ -33,7 +33,7 @@
 
 #define WI_POOL_NAME_BYTES 32
 
-enum wi_pool_kind { WI_POOL_BUFFERS, WI_POOL_STREAMS, WI_POOL_EVENTS };
+enum wi_pool_kind { WI_POOL_BUFFERS, WI_POOL_TIERED, WI_POOL_STREAMS, WI_POOL_EVENTS };
 enum wi_pool_life { WI_POOL_OPEN, WI_POOL_CLOSING, WI_POOL_ENDED };
 
 /* A slab and the records of its blocks. */
@@ -42,6 +42,15 @@ struct wi_stretch {
     struct wi_slab    *slab;
     struct wi_record **record;  /* slab->blocks of them, in block order */
     bool               retiring; /* being emptied for shrink */
+};
+
+struct wi_tier;
+
+/* What the layer above adds to a pool. Any may be NULL. */
+struct wi_pool_hooks {
+    void     (*released)(struct weir_pool *pool, struct wi_record *record); /* about to be free; caller owns it */
+    uint64_t (*tend)(struct weir_pool *pool, uint64_t now_ns);  /* the monitor; returns when to call again */
+    void     (*end)(struct weir_pool *pool);                    /* all objects are GONE; before they are dropped */
 };
 
 struct weir_pool {
@@ -55,11 +64,14 @@ struct weir_pool {
     uint32_t                stream_class;
     uint32_t                event_flags;
     struct weir_pool_opts   opts; /* buffers: with defaults filled in */
+    struct wi_stream_class *streams; /* of stream pools: stream_class.h */
     struct wi_record_range  range;
     uint64_t                leases_before; /* leases given on these records in earlier pools */
     /* Make one object for record->object and drop it again; streams and events. */
     int  (*make)(struct weir_pool *pool, struct wi_record *record);
     void (*drop)(struct weir_pool *pool, struct wi_record *record);
+    struct wi_pool_hooks hooks;
+    struct wi_tier      *tier; /* tiered pools only */
 
     pthread_mutex_t    lock;
     enum wi_pool_life  life;       /* under lock */
@@ -87,8 +99,12 @@ struct wi_pool_spec {
     uint32_t                     stream_class;
     uint32_t                     event_flags;
     const struct weir_pool_opts *opts; /* with defaults filled in */
+    struct wi_stream_class      *streams;
+    uint32_t                     slots; /* 0: by strategy and WEIR_SLOTS */
     int  (*make)(struct weir_pool *pool, struct wi_record *record);
     void (*drop)(struct weir_pool *pool, struct wi_record *record);
+    struct wi_pool_hooks hooks;
+    struct wi_tier      *tier;
 };
 
 /* Make a pool with opts->buffers_min objects. Blocks. On failure nothing is left behind. */

@@ -46,7 +46,8 @@ enum wi_attention {
     WI_ATTENTION_SCRUB = 4,  /* its bytes must be zeroed before it is free */
     WI_ATTENTION_FRESH = 8,  /* made, and on the list for the keeper: GONE, but not for taking */
     WI_ATTENTION_ASKED = 16, /* this lease's holder was asked to give it up ... */
-    WI_ATTENTION_WANTED = 32 /* ... and has not refused */
+    WI_ATTENTION_WANTED = 32, /* ... and has not refused */
+    WI_ATTENTION_TIERED = 64  /* several threads may mark it at once; its release concerns its tiers */
 };
 
 #define WI_MARKS 8

@@ -22,10 +22,11 @@ uint32_t wi_store_slots(size_t records_max)
     return slots < 1 ? 1 : (uint32_t)slots;
 }
 
-void wi_store_make(struct wi_store *store, struct wi_slot *slot)
+void wi_store_make(struct wi_store *store, struct wi_slot *slot, uint32_t slots)
 {
     memset(store, 0, sizeof *store);
     store->slot = slot;
+    store->slots_capacity = slots;
     wi_store(&store->gate, WI_GATE_CLOSED, relaxed);
 }
 
@@ -69,7 +70,7 @@ static uint32_t slot_factor(uint32_t slots)
 
 int wi_store_init(struct wi_store *store, const struct wi_store_opts *opts)
 {
-    wi_assert(opts->slots <= wi_store_slots_capacity());
+    wi_assert(opts->slots <= store->slots_capacity);
     wi_queue_enter(store); /* a late releaser of the block's last pool may be inside: wait until it has left */
     int err = make_parts(store, opts);
     if (err >= 0) {
@@ -254,6 +255,21 @@ static struct wi_record *claim(struct wi_store *store, struct wi_slot *slot)
 struct wi_record *wi_store_claim_own(struct wi_store *store)
 {
     return claim(store, wi_store_own_slot(store));
+}
+
+struct wi_record *wi_store_claim_at(struct wi_store *store, uint32_t at)
+{
+    wi_assert(at < store->slots);
+    return claim(store, &store->slot[at]);
+}
+
+void wi_store_settle(struct wi_store *store, struct wi_record *record, uint32_t at)
+{
+    wi_assert(at < store->slots && !wi_load(&store->slot[at].record, relaxed));
+    wi_assert(wi_word_state(wi_load(&record->word, relaxed)) == WI_GONE);
+    (void)wi_or(&record->word, WI_HOME, relaxed);
+    /* order(slot): release; the word is HOME before the slot points here. */
+    wi_store(&store->slot[at].record, record, release);
 }
 
 struct wi_record *wi_store_look(struct wi_store *store, bool *lied)

@@ -90,6 +90,7 @@ struct wi_store {
     _Atomic uint32_t period;      /* the monitor's period number */
     uint32_t         slot_factor; /* maps a CPU number to a slot, 16.16 fixed point */
     uint32_t         slots;       /* 0: everything goes through the commons */
+    uint32_t         slots_capacity; /* that `slot` has; fixed with the store's memory */
     struct wi_slot  *slot;        /* at least one, also when slots is 0 (then always empty) */
 
     /* Fixed after init. */
@@ -133,7 +134,7 @@ struct wi_store_opts {
     struct wi_context    *context;
     struct wi_record     *records; /* records_max records, all GONE */
     size_t                records_max;
-    uint32_t              slots; /* wi_store_slots(), at most wi_store_slots_capacity() */
+    uint32_t              slots; /* wi_store_slots(), or any number up to the store's capacity */
     uint32_t              headroom;
     uint32_t              low_water;
     uint64_t              age_ns;
@@ -145,9 +146,9 @@ struct wi_store_opts {
 /*
  * A store is type-stable: a releaser may still look at the gate of a store whose pool is gone. So its memory is
  * made once (wi_store_make), and its lock, lists and slots stay valid through any number of init and fini.
- * `slot` points at wi_store_slots_capacity() zeroed slots.
+ * `slot` points at `slots` zeroed slots.
  */
-void     wi_store_make(struct wi_store *store, struct wi_slot *slot);
+void     wi_store_make(struct wi_store *store, struct wi_slot *slot, uint32_t slots);
 uint32_t wi_store_slots_capacity(void);
 /* Fails: NOMEM. */
 int      wi_store_init(struct wi_store *store, const struct wi_store_opts *opts);
@@ -212,6 +213,10 @@ void wi_queue_leave(struct wi_store *store);
 /* Look through lane, commons and slots. *lied: the count said that something is there. Used by store.c and queue.c. */
 struct wi_record *wi_store_look(struct wi_store *store, bool *lied);
 struct wi_record *wi_store_claim_own(struct wi_store *store);
+/* Claim what slot `at` points to. NULL: not free. The caller has read the gate as 0. */
+struct wi_record *wi_store_claim_at(struct wi_store *store, uint32_t at);
+/* Make `record`, which is GONE, the one of an empty slot: from then on it is HOME and never elsewhere. */
+void wi_store_settle(struct wi_store *store, struct wi_record *record, uint32_t at);
 
 static inline struct wi_slot *wi_store_own_slot(const struct wi_store *store)
 {

@@ -92,5 +92,9 @@ uint64_t wi_pool_tend(struct weir_pool *pool, uint64_t now_ns)
             next_ns = now_ns + 100 * WI_NS_PER_MS;
     }
     pthread_mutex_unlock(&pool->lock);
+    if (pool->hooks.tend) {
+        uint64_t hook_ns = pool->hooks.tend(pool, now_ns);
+        if (hook_ns < next_ns) next_ns = hook_ns;
+    }
     return next_ns;
 }

@@ -8,6 +8,8 @@
 #include "sync/cpu.h"
 #include "sync/futex.h"
 
+#include <sched.h>
+
 /* Marks beyond those that fit in the record. One entry per stream number. */
 struct wi_record_more {
     _Atomic uint64_t mark[WI_STREAMS_MAX];
@@ -59,19 +61,26 @@ static int take_number(struct wi_context *context, struct wi_stream *stream)
     return err;
 }
 
-int wi_stream_make(struct wi_context *context, uint32_t stream_class, int32_t priority,
-                   struct wi_stream **out)
+static struct wi_stream *new_stream(struct wi_context *context, uint32_t stream_class)
 {
-    const struct wi_device_ops *ops = context->device->ops;
-    struct wi_stream           *stream = wi_calloc_aligned(_Alignof(struct wi_stream), 1, sizeof *stream);
-    if (!stream) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a stream record");
+    struct wi_stream *stream = wi_calloc_aligned(_Alignof(struct wi_stream), 1, sizeof *stream);
+    if (!stream) return NULL;
     stream->context = context;
     stream->stream_class = stream_class;
-    stream->priority = priority;
     wi_store(&stream->open, 1, relaxed);
     for (uint64_t tick = 1; tick <= WI_TICKS; tick++)
         wi_store(&stream->ring[tick % WI_TICKS].state, 2 * tick, relaxed);
     pthread_mutex_init(&stream->handle_lock, NULL);
+    return stream;
+}
+
+int wi_stream_make(struct wi_context *context, uint32_t stream_class, int32_t priority,
+                   struct wi_stream **out)
+{
+    const struct wi_device_ops *ops = context->device->ops;
+    struct wi_stream           *stream = new_stream(context, stream_class);
+    if (!stream) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a stream record");
+    stream->priority = priority;
 
     int err = ops->stream_create(context->device, priority, &stream->handle);
     if (err < 0) goto free_stream;
@@ -88,14 +97,52 @@ free_stream:
     return err;
 }
 
-void wi_stream_end(struct wi_stream *stream)
+int wi_stream_make_bare(struct wi_context *context, uint32_t stream_class, struct wi_stream **out)
 {
-    struct wi_context *context = stream->context;
-    /* D1: waits for at most one record call of the keeper; afterwards the keeper lets the handle be. */
+    struct wi_stream *stream = new_stream(context, stream_class);
+    if (!stream) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a stream record");
+    stream->adopted = 1;
+    wi_store(&stream->gone, 1, relaxed);
+    int err = take_number(context, stream);
+    if (err < 0) {
+        pthread_mutex_destroy(&stream->handle_lock);
+        wi_free(stream);
+        return err;
+    }
+    *out = stream;
+    return 0;
+}
+
+bool wi_stream_drained(const struct wi_stream *stream)
+{
+    return !wi_load(&stream->failed, acquire) &&
+           wi_load(&stream->passed, acquire) + 1 >= wi_load(&stream->open, acquire);
+}
+
+void wi_stream_bind(struct wi_stream *stream, void *handle)
+{
+    wi_assert(wi_load(&stream->gone, relaxed) && wi_stream_drained(stream)); /* D5 */
+    pthread_mutex_lock(&stream->handle_lock);
+    stream->handle = handle;
+    stream->adopted = 1;
+    stream->held = handle == NULL;
+    wi_store(&stream->outside, 1, relaxed);
+    wi_store(&stream->gone, 0, release);
+    pthread_mutex_unlock(&stream->handle_lock);
+}
+
+void wi_stream_let_go(struct wi_stream *stream)
+{
     pthread_mutex_lock(&stream->handle_lock);
     wi_store(&stream->gone, 1, release);
     pthread_mutex_unlock(&stream->handle_lock);
-    (void)wi_tick_close(stream); /* D2: the last tick */
+}
+
+void wi_stream_end(struct wi_stream *stream)
+{
+    struct wi_context *context = stream->context;
+    wi_stream_let_go(stream); /* D1 */
+    if (!stream->adopted) (void)wi_tick_close(stream); /* D2: the last tick; on adopted streams it is closed already */
     if (!stream->adopted && !wi_load(&context->device->lost, relaxed)) /* D3: only then the handle */
         (void)context->device->ops->stream_destroy(context->device, stream->handle);
     wi_store(&stream->armed, 1, seq_cst); /* D4: a stream that is gone drains even with nothing retired */
@@ -131,12 +178,17 @@ static _Atomic uint64_t *find_mark(struct wi_record *record, uint32_t number)
     return more ? &more->mark[number] : NULL;
 }
 
+/*
+ * A mark that has passed may give way to another stream's, but only where one thread at a time marks the record: another
+ * could be about to raise the very mark that is replaced.
+ */
 static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_stream *stream)
 {
     uint64_t mine = mark_make(stream->number, 0);
+    bool     alone = !(wi_load(&record->attention, relaxed) & WI_ATTENTION_TIERED);
     for (unsigned i = 0; i < WI_MARKS; i++) {
         uint64_t mark = wi_load(&record->mark[i], relaxed);
-        if (mark && !mark_passed(stream->context, mark)) continue;
+        if (mark && !(alone && mark_passed(stream->context, mark))) continue;
         if (wi_cas(&record->mark[i], &mark, mine, relaxed)) return &record->mark[i];
         if (mark_stream(mark) == stream->number) return &record->mark[i];
     }
@@ -154,7 +206,7 @@ int wi_mark_reserve(struct wi_record *record, const struct wi_stream *stream)
     return 0;
 }
 
-void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
+uint64_t wi_mark_now(struct wi_stream *stream)
 {
     /*
      * I2 order(tick-fence): the operation is enqueued before the open tick is read; pairs with the fence in
@@ -162,8 +214,17 @@ void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
      * is recorded after the operation.
      */
     wi_fence(seq_cst);
-    uint64_t          tick = wi_load(&stream->open, relaxed);
-    uint64_t          mine = mark_make(stream->number, tick);
+    return mark_make(stream->number, wi_load(&stream->open, relaxed));
+}
+
+bool wi_mark_same_stream(uint64_t mark, uint64_t other)
+{
+    return mark_stream(mark) == mark_stream(other);
+}
+
+void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
+{
+    uint64_t          mine = wi_mark_now(stream);
     _Atomic uint64_t *place = find_mark(record, stream->number);
     wi_assert(place != NULL); /* reserved before the enqueue */
     uint64_t mark = wi_load(place, relaxed);
@@ -173,11 +234,41 @@ void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
         (void)wi_or(&record->attention, WI_ATTENTION_GUARD, relaxed);
 }
 
+void wi_mark_end(struct wi_record *record, struct wi_stream *stream)
+{
+    uint64_t          tick = wi_stream_end_tick(stream);
+    uint64_t          mine = mark_make(stream->number, tick);
+    _Atomic uint64_t *place = find_mark(record, stream->number);
+    if (!tick) return;
+    wi_assert(place != NULL);
+    uint64_t mark = wi_load(place, relaxed);
+    while (mark < mine && !wi_cas(place, &mark, mine, relaxed)) {}
+    (void)wi_or(&record->attention, WI_ATTENTION_GUARD, relaxed);
+}
+
+/*
+ * I5 on a stream that is known outside: nobody but this thread may record what it has just queued. A full ring is
+ * back-pressure: the keeper reaps, which needs the ring's events and not the handle.
+ */
+static void close_here(struct wi_stream *stream)
+{
+    uint64_t mine = wi_load(&stream->open, acquire);
+    while (wi_load(&stream->open, acquire) <= mine && wi_tick_close(stream) == WEIR_EAGAIN) {
+        if (wi_stream_wait(stream, wi_load(&stream->passed, acquire) + 1, WEIR_FOREVER) < 0) return;
+        sched_yield(); /* the slot may belong to a closer that was preempted before it published */
+    }
+}
+
 static void count_operation(struct wi_stream *stream, uint64_t bytes)
 {
-    uint32_t ops = wi_add(&stream->ops, 1, relaxed) + 1;
+    if (stream->held) return;
+    uint32_t ops = wi_add(&stream->ops, 1, release) + 1;
     uint64_t ops_bytes = wi_add(&stream->ops_bytes, bytes, relaxed) + bytes;
-    if (stream->adopted || ops >= WI_TICK_OPS || ops_bytes >= WI_TICK_BYTES) (void)wi_tick_close(stream);
+    if (wi_load(&stream->outside, relaxed)) {
+        close_here(stream);
+    } else if (ops >= WI_TICK_OPS || ops_bytes >= WI_TICK_BYTES) {
+        (void)wi_tick_close(stream);
+    }
 }
 
 void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes)
@@ -189,6 +280,20 @@ void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes)
 void wi_stream_touch(struct wi_stream *stream)
 {
     count_operation(stream, 0);
+}
+
+void wi_stream_expose(struct wi_stream *stream)
+{
+    if (wi_load(&stream->outside, relaxed)) return;
+    wi_store(&stream->outside, 1, seq_cst);
+    if (wi_load(&stream->ops, acquire)) close_here(stream);
+}
+
+void wi_stream_watch(struct wi_stream *stream)
+{
+    /* order(arm): as a push to the inbox; the keeper looks at it again after it has disarmed. */
+    wi_store(&stream->drain, 1, seq_cst);
+    if (!wi_exchange(&stream->armed, 1, seq_cst)) wi_kick(&stream->context->keeper);
 }
 
 static void wake_sleepers(struct wi_stream *stream)
@@ -228,7 +333,7 @@ int wi_tick_close(struct wi_stream *stream)
         }
         if (wi_cas(&stream->open, &tick, tick + 1, seq_cst)) break;
     } while (true);
-    wi_store(&stream->ops, 0, relaxed);
+    wi_store(&stream->ops, 0, release); /* order(tick-count): after the raise; pairs with the load in wi_stream_end_tick() */
     wi_store(&stream->ops_bytes, 0, relaxed);
 
     wi_fence(seq_cst); /* C2 order(tick-fence) */
@@ -244,6 +349,8 @@ int wi_tick_close(struct wi_stream *stream)
     return 0;
 }
 
+static uint64_t first_pending(struct wi_record *record);
+
 /* ---- waiting for the device ---- */
 
 bool wi_stream_busy(const struct wi_stream *stream)
@@ -253,16 +360,18 @@ bool wi_stream_busy(const struct wi_stream *stream)
 
 uint64_t wi_stream_end_tick(const struct wi_stream *stream)
 {
-    uint64_t passed = wi_load(&stream->passed, acquire);
+    /* order(tick-count): acquire, and first. A 0 that a closer has stored comes with the tick that it has raised. */
+    uint32_t ops = wi_load(&stream->ops, acquire);
     uint64_t open = wi_load(&stream->open, acquire);
-    if (wi_load(&stream->ops, relaxed)) return open;
+    uint64_t passed = wi_load(&stream->passed, acquire);
+    if (ops) return open;
     return passed + 1 < open ? open - 1 : 0;
 }
 
 /* Close a tick on behalf of a sleeper, who may not be the issuer: under handle_lock, as the keeper does. */
 static void close_for_sleeper(struct wi_stream *stream, uint64_t tick)
 {
-    if (wi_load(&stream->open, acquire) > tick) return;
+    if (wi_load(&stream->open, acquire) > tick || wi_load(&stream->outside, acquire)) return;
     pthread_mutex_lock(&stream->handle_lock);
     if (!wi_load(&stream->gone, acquire) && wi_load(&stream->open, acquire) <= tick) (void)wi_tick_close(stream);
     pthread_mutex_unlock(&stream->handle_lock);
@@ -290,6 +399,54 @@ int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns
     }
     wi_sub(&stream->sleepers, 1, seq_cst);
     return err;
+}
+
+int wi_stream_wait_driver(struct wi_stream *stream)
+{
+    struct wi_device *device = stream->context->device;
+    uint64_t          tick = wi_stream_end_tick(stream);
+    if (tick == 0) return 0;
+    close_for_sleeper(stream, tick);
+    struct wi_tick_slot *slot = &stream->ring[tick % WI_TICKS];
+    if (wi_load(&slot->state, acquire) == 2 * tick + 1) WI_TRY(device->ops->event_sync(device, slot->event));
+    return wi_stream_wait(stream, tick, WEIR_FOREVER);
+}
+
+/* ---- marks for the monitor ---- */
+
+bool wi_mark_settled(struct wi_context *context, uint64_t mark)
+{
+    if (mark_passed(context, mark)) return true;
+    struct wi_stream *stream = stream_of(context, mark);
+    struct wi_reaper  reaper = {.home = context->home};
+    if (!stream->adopted) close_for_sleeper(stream, mark_tick(mark));
+    (void)wi_reap(stream, &reaper);
+    return mark_passed(context, mark);
+}
+
+bool wi_marks_settled(struct wi_record *record)
+{
+    for (uint64_t mark; (mark = first_pending(record)) != 0;) {
+        if (!wi_mark_settled(context_of(record), mark)) return false;
+    }
+    return true;
+}
+
+bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
+{
+    struct wi_context     *context = context_of(record);
+    struct wi_record_more *more = wi_load(&record->more, acquire);
+    uint32_t               streams = more ? wi_load(&context->streams, acquire) : 0;
+    uint64_t              *marks = wi_alloc((WI_MARKS + streams) * sizeof *marks);
+    size_t                 count = 0;
+    if (!marks) return false;
+    for (uint32_t i = 0; i < WI_MARKS + streams; i++) {
+        uint64_t mark = wi_load(i < WI_MARKS ? &record->mark[i] : &more->mark[i - WI_MARKS], relaxed);
+        if (mark && !mark_passed(context, mark)) marks[count++] = mark;
+    }
+    *out = marks;
+    *out_count = count;
+    return true;
 }
 
 /* ---- release ---- */
@@ -493,14 +650,39 @@ bool wi_reap(struct wi_stream *stream, struct wi_reaper *reaper)
     return waiting;
 }
 
+/* A stream that was released while it was being captured: recording on it would put the event into the graph. */
+static bool is_captured(struct wi_stream *stream)
+{
+    struct wi_device *device = stream->context->device;
+    bool              capturing = false;
+    if (!wi_load(&stream->outside, acquire)) return false;
+    return device->ops->stream_capture(device, stream->handle, &capturing) < 0 || capturing;
+}
+
 /* K2: retired records wait for the tick that is open: close it, if the handle is weir's and alive. */
 static void close_for_waiters_locked(struct wi_stream *stream)
 {
     uint64_t open = wi_load(&stream->open, acquire);
-    if (!stream->bucket[open % WI_BUCKETS]) return;
+    bool     drain = wi_load(&stream->drain, acquire) && wi_load(&stream->ops, acquire);
+    if (!stream->bucket[open % WI_BUCKETS] && !drain) return;
     if (stream->adopted || pthread_mutex_trylock(&stream->handle_lock) != 0) return;
-    if (!wi_load(&stream->gone, acquire)) (void)wi_tick_close(stream);
+    if (!wi_load(&stream->gone, acquire) && !is_captured(stream)) (void)wi_tick_close(stream);
     pthread_mutex_unlock(&stream->handle_lock);
+}
+
+/* Must the stream be polled again, whoever waits for it? */
+static bool is_wanted_locked(struct wi_stream *stream)
+{
+    if (stream->held) return false; /* it passes by its owner's word, who sends home what waits */
+    if (stream->waiting > 0) return true;
+    if (wi_load(&stream->failed, acquire)) return false;
+    if (wi_load(&stream->sleepers, seq_cst)) return true;
+    bool pending = wi_load(&stream->passed, relaxed) + 1 < wi_load(&stream->open, acquire);
+    if (pending && wi_load(&stream->gone, acquire)) return true;
+    if (!wi_load(&stream->drain, seq_cst)) return false;
+    if (pending || wi_load(&stream->ops, acquire)) return true;
+    wi_store(&stream->drain, 0, seq_cst);
+    return false;
 }
 
 bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)
@@ -509,16 +691,25 @@ bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)
     harvest_locked(stream); /* K1 */
     close_for_waiters_locked(stream);
     reap_locked(stream, reaper); /* K3 */
-    bool undrained = wi_load(&stream->gone, acquire) && !wi_load(&stream->failed, acquire) &&
-                     wi_load(&stream->passed, relaxed) + 1 < wi_load(&stream->open, acquire);
-    bool slept_on = wi_load(&stream->sleepers, seq_cst) && !wi_load(&stream->failed, acquire);
-    if (stream->waiting == 0 && !undrained && !slept_on) {
+    if (!is_wanted_locked(stream)) {
         wi_store(&stream->armed, 0, seq_cst); /* K4 order(arm) */
-        if (wi_load(&stream->inbox, seq_cst) || wi_load(&stream->sleepers, seq_cst)) wi_store(&stream->armed, 1, seq_cst); /* K5 */
+        if (wi_load(&stream->inbox, seq_cst) || is_wanted_locked(stream)) wi_store(&stream->armed, 1, seq_cst); /* K5 */
     }
     bool again = wi_load(&stream->armed, relaxed) != 0;
     reap_unlock(stream); /* K6 */
     return again;
+}
+
+void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper)
+{
+    wi_assert(stream->held);
+    uint64_t tick = wi_add(&stream->open, 1, seq_cst);
+    wi_fence(seq_cst); /* C2 order(tick-fence) */
+    while (!try_reap_lock(stream)) sched_yield();
+    harvest_locked(stream);
+    wi_store(&stream->ring[tick % WI_TICKS].state, 2 * tick + 1, release); /* for its slot to be given back */
+    if (!wi_load(&stream->failed, acquire)) advance_locked(stream, tick, reaper);
+    reap_unlock(stream);
 }
 
 void wi_abandon(struct wi_stream *stream)

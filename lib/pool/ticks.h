@@ -50,15 +50,23 @@ struct wi_tick_slot {
     void            *event; /* made by the slot's first closer; kept */
 };
 
+struct wi_stream_stat {
+    _Atomic uint64_t acquires, active_ns, acquired_ns, released_ns;
+    _Atomic uint64_t copies, bytes_up, bytes_down, events_recorded, syncs, shares;
+};
+
 struct wi_stream {
     /* Fixed while bound. */
     struct wi_context *context;
     void              *handle;
-    struct wi_record  *record; /* its lease, NULL for the monitor's own and shared streams */
+    struct wi_record  *record; /* its lease, NULL for the monitor's own */
     uint32_t           number; /* in context->stream */
     uint32_t           stream_class;
     int32_t            priority;
-    uint32_t           adopted; /* 1: the handle belongs to the host program: close after every operation */
+    uint32_t           adopted; /* 1: the handle belongs to the host program */
+    uint32_t           held;    /* 1: there is no handle; ticks pass by wi_stream_pass() only */
+    /* 1: the handle is known outside weir: every operation closes its tick on the issuing thread. Always with adopted. */
+    _Atomic uint32_t   outside;
 
     _Atomic uint64_t open WI_CACHELINE; /* the tick that new work belongs to; from 1 */
     _Atomic uint32_t ops;               /* since the last close; approximate */
@@ -67,6 +75,7 @@ struct wi_stream {
     _Atomic uint64_t passed WI_CACHELINE; /* the device is done with all ticks up to this one */
     _Atomic uint32_t failed;              /* 1: a record or query failed */
     _Atomic uint32_t gone;                /* 1: the handle must not be used any more; under handle_lock */
+    _Atomic uint32_t drain;               /* 1: poll until all is done, though nobody waits for it */
 
     _Atomic(struct wi_record *) inbox WI_CACHELINE; /* retired records, newest first */
     _Atomic uint32_t            armed;              /* 1: the keeper polls this stream */
@@ -83,11 +92,22 @@ struct wi_stream {
     uint64_t          waiting;            /* records in buckets and ready */
 
     struct wi_tick_slot ring[WI_TICKS];
+
+    /* Written by issuers, who may be several on a shared stream. Only counted. */
+    struct wi_stream_stat stat WI_CACHELINE;
 };
 
 /* Make a stream on the device and give it a number. Fails: DEVICE, NOMEM, EXCEEDS (WI_STREAMS_MAX). */
 int  wi_stream_make(struct wi_context *context, uint32_t stream_class, int32_t priority,
                     struct wi_stream **out);
+/* As wi_stream_make() without a handle: gone until it is bound. Fails: NOMEM, EXCEEDS. */
+int  wi_stream_make_bare(struct wi_context *context, uint32_t stream_class, struct wi_stream **out);
+/* May a gone stream be bound to another handle? Only when all its ticks have passed, and never after a failure. */
+bool wi_stream_drained(const struct wi_stream *stream);
+/* pre: gone, drained, and nobody else binds. A handle of the host program; NULL: none, the stream is held. Ticks go on. */
+void wi_stream_bind(struct wi_stream *stream, void *handle);
+/* D1: waits for at most one record call; afterwards nobody uses the handle. */
+void wi_stream_let_go(struct wi_stream *stream);
 /* pre: nobody issues. Marks the handle gone, closes the last tick, destroys the driver's stream. Blocks in the driver. */
 void wi_stream_end(struct wi_stream *stream);
 /* Free events and memory. pre: gone, everything reaped or abandoned, and the keeper has stopped. */
@@ -102,15 +122,33 @@ int  wi_mark_reserve(struct wi_record *record, const struct wi_stream *stream);
 void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes);
 /* As wi_mark() without counting an operation: for a second buffer of the same operation. */
 void wi_mark_also(struct wi_record *record, struct wi_stream *stream);
+/* Mark the record as in use by what is queued now, if anything is pending. Counts no operation. pre: reserved. */
+void wi_mark_end(struct wi_record *record, struct wi_stream *stream);
 /* Is any mark of the record not passed yet? */
 bool wi_marks_pending(const struct wi_record *record);
 void wi_marks_clear(struct wi_record *record);
 
+/* For work that is already enqueued: the mark that covers it. I2 and I3. */
+uint64_t wi_mark_now(struct wi_stream *stream);
+bool     wi_mark_same_stream(uint64_t mark, uint64_t other);
+/*
+ * Has the device passed the mark? If not, and its tick is open, the tick is closed; the stream is reaped. For the
+ * monitor: makes driver calls.
+ */
+bool     wi_mark_settled(struct wi_context *context, uint64_t mark);
+bool     wi_marks_settled(struct wi_record *record);
+/* A copy of all marks that are pending, for the caller to wi_free(). False: no memory. */
+bool     wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count);
+
 /* Close the open tick. Returns 0, AGAIN (the ring is full: the tick stays open), or DEVICE. */
 int  wi_tick_close(struct wi_stream *stream);
 
-/* Count an operation that uses no buffer. */
+/* Count an operation that uses no buffer. On a stream known outside this closes its tick, and may wait for room. */
 void wi_stream_touch(struct wi_stream *stream);
+/* The handle is about to be known outside. From here on nobody but an issuing thread records on it. */
+void wi_stream_expose(struct wi_stream *stream);
+/* The keeper polls until the stream has drained. */
+void wi_stream_watch(struct wi_stream *stream);
 /* Is anything queued that has not been seen done? Makes no driver call. */
 bool wi_stream_busy(const struct wi_stream *stream);
 /* The tick that covers all that is queued now; 0: nothing is pending. */
@@ -120,6 +158,8 @@ uint64_t wi_stream_end_tick(const struct wi_stream *stream);
  * Fails: TIMEDOUT, DEVICE.
  */
 int  wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns);
+/* As above for all that is queued, in the driver and without a deadline. For the monitor. Fails: DEVICE. */
+int  wi_stream_wait_driver(struct wi_stream *stream);
 /* Sleep until nothing marked on the record is pending. Fails: TIMEDOUT, DEVICE. */
 int  wi_marks_wait(struct wi_record *record, uint64_t deadline_ns);
 
@@ -142,6 +182,8 @@ struct wi_reaper {
 bool wi_reap(struct wi_stream *stream, struct wi_reaper *reaper);
 /* The keeper's visit: K1 to K6. Returns true while the stream must be polled again. */
 bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper);
+/* A held stream: everything marked up to now has passed. Sends home on the calling thread. */
+void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper);
 /* The device is lost: nothing in flight will ever be reported done. Quarantines all that waits. */
 void wi_abandon(struct wi_stream *stream);
 

@@ -143,6 +143,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
         return WI_FAIL(NOMEM, .call = "calloc", .detail = "a runtime");
     }
     rt->context.device = device;
+    rt->context.home = wi_pool_home;
     rt->info.struct_size = sizeof rt->info;
     device->ops->info(device, &rt->info);
     fill_defaults(&filled, &rt->info);
@@ -154,6 +155,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     wi_budget_init(&rt->context.device_memory, "device_bytes_max", "WEIR_DEVICE_BYTES_MAX", filled.device_bytes_max);
     wi_budget_init(&rt->context.pageable, "pageable_bytes_max", "WEIR_PAGEABLE_BYTES_MAX", filled.pageable_bytes_max);
     pthread_mutex_init(&rt->context.stream_lock, NULL);
+    pthread_mutex_init(&rt->context.mover_lock, NULL);
     wi_callbacks_init(&rt->context.callbacks);
     pthread_mutex_init(&rt->pools_lock, NULL);
     pthread_cond_init(&rt->pools_changed, NULL);
@@ -336,6 +338,7 @@ static size_t destroy(struct weir_runtime *rt)
     free_streams(rt);
     device->ops->close(device);
     pthread_mutex_destroy(&rt->context.stream_lock);
+    pthread_mutex_destroy(&rt->context.mover_lock);
     pthread_mutex_destroy(&rt->pools_lock);
     pthread_cond_destroy(&rt->pools_changed);
     pthread_mutex_destroy(&rt->allocations_lock);

@@ -39,7 +39,7 @@ static void read_runtime(struct weir_runtime *rt, struct weir_runtime_stats *out
         .lost = wi_load(&context->device->lost, relaxed),
     };
     pthread_mutex_lock(&rt->pools_lock);
-    for (struct weir_pool *pool = rt->pools; pool; pool = pool->next) out->pools += pool->kind == WI_POOL_BUFFERS;
+    for (struct weir_pool *pool = rt->pools; pool; pool = pool->next) out->pools += pool->kind <= WI_POOL_TIERED;
     pthread_mutex_unlock(&rt->pools_lock);
 }
 
@@ -68,7 +68,7 @@ static void json_latency(struct wi_text *text, const char *key, const struct wei
 
 static const char *kind_name(const struct weir_pool *pool)
 {
-    static const char *const name[] = {"buffers", "streams", "events"};
+    static const char *const name[] = {"buffers", "tiered", "streams", "events"};
     return name[pool->kind];
 }
 

@@ -70,6 +70,11 @@ struct wi_thread *wi_thread_self(void)
     return WI_LIKELY(thread) ? thread : attach();
 }
 
+struct wi_thread *wi_thread_first(void)
+{
+    return wi_load(&threads, acquire);
+}
+
 void weir_thread_detach(void)
 {
     struct wi_thread *thread = self_record;

@@ -39,12 +39,18 @@ struct wi_waiter {
     void             (*notify)(struct wi_waiter *waiter); /* asynchronous: called instead of a wake, on no lock */
 } WI_CACHELINE;
 
+struct wi_reader_chunk;
+
 struct wi_thread {
     struct wi_waiter  waiter;
     void             *epoch; /* private to thread.c */
+    _Atomic(struct wi_reader_chunk *) readers; /* reader.h; grown by the thread, scanned by others */
     struct wi_thread *next;  /* in the list of all records; fixed */
     _Atomic uint32_t  used;
 };
+
+/* The list of all records, those of exited threads included. */
+struct wi_thread *wi_thread_first(void);
 
 /* This thread's record; never NULL: attaching panics only if memory for a first record cannot be had. */
 struct wi_thread *wi_thread_self(void);

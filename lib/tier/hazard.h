@@ -153,6 +153,9 @@ struct wi_hazard {
     struct wi_hazard_model    model;
 };
 
+/* What a promotion costs beyond the default: then sparing it may cost hits. */
+double wi_hazard_dearness(const struct wi_hazard_boundary *boundary);
+
 /* The answer under way. */
 struct wi_hazard_answer {
     struct weir_policy_move *moves;

@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * hazard.c - the default policy: learn when objects are touched again, keep those worth the most
+ *
+ * A period is taken in in four steps:
+ *
+ *   expose   every object spent the period at its age: time, for the model
+ *   touch    each touched object: an event for the model and the yardsticks; a candidate if it is slow
+ *   shrink   where a tier holds more than its budget, its coldest go down
+ *   promote  at most once in DECIDE_TICKS: candidates against the coldest residents
+ *
+ * Candidates are gathered for a second before anything moves. A request that touches its objects over
+ * a few periods would otherwise have its first objects push out its last ones just before their turn.
+ * It also makes the outcome independent of the length of the period.
+ *
+ * Cost: 8 bytes for each object and 4 for its place among the candidates, and lists of bounded
+ * length. A period walks over at most EXPOSE_MAX objects; see hazard_decide.c for decisions.
+ */
+#include "tier/hazard.h"
+
+#include "base/alloc.h"
+#include "tier/policy.h"
+
+#include <math.h>
+
+#define DECIDE_TICKS WI_HAZARD_TICKS_PER_S
+#define FIT_TICKS    (2 * WI_HAZARD_TICKS_PER_S)
+/* Larger tables are sampled: a part in each period, in turn. */
+#define EXPOSE_MAX ((size_t)1 << 18)
+/* Length of the list of coldest residents: an eighth of the objects, between these. */
+#define COLD_MIN 1024
+#define COLD_MAX 16384
+
+static void destroy(void *ctx)
+{
+    struct wi_hazard *hazard = ctx;
+    if (!hazard) return;
+    for (int i = 0; i < WEIR_BOUNDARIES; i++) wi_hazard_cold_fini(&hazard->boundary[i].cold);
+    wi_free(hazard->candidates);
+    wi_free(hazard->objects);
+    wi_free(hazard);
+}
+
+static int create_tables(struct wi_hazard *hazard, const struct weir_policy_opts *opts)
+{
+    size_t cold_max = opts->objects_max / 8;
+    if (cold_max < COLD_MIN) cold_max = COLD_MIN;
+    if (cold_max > COLD_MAX) cold_max = COLD_MAX;
+    hazard->objects = wi_calloc(opts->objects_max, sizeof *hazard->objects);
+    hazard->candidates = wi_calloc(opts->objects_max, sizeof *hazard->candidates);
+    if (!hazard->objects || !hazard->candidates)
+        return WI_FAIL(NOMEM, .call = "calloc", .detail = "no memory for the policy's table",
+                       .wanted = opts->objects_max * sizeof *hazard->objects);
+    for (int i = 0; i < WEIR_BOUNDARIES; i++) {
+        struct wi_hazard_boundary *boundary = &hazard->boundary[i];
+        boundary->capacity = opts->capacity[i];
+        boundary->cost = opts->cost[i];
+        wi_hazard_yardstick_init(&boundary->yardstick);
+        WI_TRY(wi_hazard_cold_init(&boundary->cold, cold_max));
+    }
+    return 0;
+}
+
+static int create(const struct weir_policy_opts *opts, void **out_ctx)
+{
+    struct weir_policy_opts checked;
+    WI_TRY(wi_policy_opts_import(opts, &checked));
+    struct wi_hazard *hazard = wi_calloc(1, sizeof *hazard);
+    if (!hazard)
+        return WI_FAIL(NOMEM, .call = "calloc", .detail = "no memory for the policy",
+                       .wanted = sizeof *hazard);
+    hazard->objects_max = checked.objects_max;
+    hazard->start_ns = hazard->last_ns = checked.now_ns;
+    int err = create_tables(hazard, &checked);
+    if (err < 0) {
+        destroy(hazard);
+        return err;
+    }
+    wi_hazard_model_fit(&hazard->model, 0);
+    *out_ctx = hazard;
+    return 0;
+}
+
+static void leave_tier(struct wi_hazard *hazard, const struct wi_hazard_object *object)
+{
+    if (object->tier == WEIR_TIERS - 1) return;
+    wi_assert(hazard->boundary[object->tier].used > 0);
+    hazard->boundary[object->tier].used--;
+}
+
+static void place(void *ctx, const struct weir_policy_place *where)
+{
+    struct wi_hazard *hazard = ctx;
+    wi_require(where->object < hazard->objects_max && where->tier < WEIR_TIERS);
+    struct wi_hazard_object *object = &hazard->objects[where->object];
+    if (object->flags & WI_HAZARD_PLACED) {
+        leave_tier(hazard, object);
+    } else {
+        object->touches = 0;
+        object->touched_at = hazard->now;
+    }
+    object->tier = (uint8_t)where->tier;
+    object->flags &= WI_HAZARD_QUEUED;
+    object->flags |= WI_HAZARD_PLACED;
+    if (where->flags & WEIR_PLACE_PINNED) object->flags |= WI_HAZARD_PINNED;
+    if (object->tier < WEIR_BOUNDARIES) hazard->boundary[object->tier].used++;
+    if (where->object >= hazard->objects_end) hazard->objects_end = (size_t)where->object + 1;
+}
+
+static void forget(void *ctx, uint32_t number)
+{
+    struct wi_hazard *hazard = ctx;
+    wi_require(number < hazard->objects_max);
+    struct wi_hazard_object *object = &hazard->objects[number];
+    if (!(object->flags & WI_HAZARD_PLACED)) return;
+    leave_tier(hazard, object);
+    /* A queued one stays queued, so that the queue names each number once. */
+    object->flags &= WI_HAZARD_QUEUED;
+    object->touches = 0;
+}
+
+static void resize(void *ctx, const size_t capacity[WEIR_BOUNDARIES])
+{
+    struct wi_hazard *hazard = ctx;
+    for (int i = 0; i < WEIR_BOUNDARIES; i++) hazard->boundary[i].capacity = capacity[i];
+}
+
+/* Every object that was ever touched spent the period at its age. */
+static void expose(struct wi_hazard *hazard, double period_s)
+{
+    uint32_t counts[WI_HAZARD_TOUCHES + 1][WI_HAZARD_BINS] = {{0}};
+    size_t   end = hazard->objects_end;
+    size_t   count = end < EXPOSE_MAX ? end : EXPOSE_MAX;
+    size_t   at = hazard->expose_next < end ? hazard->expose_next : 0;
+    if (count == 0 || period_s <= 0) return;
+    for (size_t i = 0; i < count; i++) {
+        const struct wi_hazard_object *object = &hazard->objects[at];
+        counts[object->touches][wi_hazard_bin(hazard->now - object->touched_at)]++;
+        if (++at == end) at = 0;
+    }
+    hazard->expose_next = at;
+    double weight = period_s * ((double)end / (double)count);
+    for (unsigned touches = 1; touches <= WI_HAZARD_TOUCHES; touches++) {
+        double *exposure = hazard->model.exposure.at[wi_hazard_class(touches)];
+        for (unsigned bin = 0; bin < WI_HAZARD_BINS; bin++)
+            exposure[bin] += weight * counts[touches][bin];
+    }
+}
+
+static void touch(struct wi_hazard *hazard, uint32_t number, double period_s)
+{
+    wi_require(number < hazard->objects_max);
+    struct wi_hazard_object *object = &hazard->objects[number];
+    if (!(object->flags & WI_HAZARD_PLACED)) return;
+    uint32_t age = hazard->now - object->touched_at;
+    bool     known = object->touches > 0;
+    for (unsigned i = 0; i < WEIR_BOUNDARIES; i++) {
+        struct wi_hazard_boundary *boundary = &hazard->boundary[i];
+        bool                       by_recency = known && age <= boundary->yardstick.age_max;
+        boundary->yardstick.window += (object->tier <= i) - by_recency;
+        /* Recency promotes at every miss; where that is dear, sparing it makes up for hits. */
+        if (!by_recency) boundary->yardstick.window += wi_hazard_dearness(boundary);
+    }
+    if (known) wi_hazard_model_touch(&hazard->model, object->touches, age, period_s);
+    if (object->touches < WI_HAZARD_TOUCHES) object->touches++;
+    object->touched_at = hazard->now;
+    if (object->tier == 0 || object->flags & (WI_HAZARD_PINNED | WI_HAZARD_QUEUED)) return;
+    object->flags |= WI_HAZARD_QUEUED;
+    hazard->candidates[hazard->candidates_count++] = number;
+}
+
+static void learn(struct wi_hazard *hazard, const struct weir_policy_period *period)
+{
+    double period_s = (double)(period->now_ns - hazard->last_ns) / (double)WI_NS_PER_S;
+    wi_require(period->now_ns >= hazard->last_ns);
+    hazard->last_ns = period->now_ns;
+    hazard->now = (uint32_t)((period->now_ns - hazard->start_ns) / WI_HAZARD_TICK_NS);
+    expose(hazard, period_s);
+    for (size_t i = 0; i < period->touched_count; i++) touch(hazard, period->touched[i], period_s);
+    for (int i = 0; i < WEIR_BOUNDARIES; i++) {
+        struct wi_hazard_yardstick *yardstick = &hazard->boundary[i].yardstick;
+        /* Under pressure the policy may not follow either ranking. */
+        if (period->pressure >= WEIR_HIGH) yardstick->window = 0;
+        if (wi_hazard_yardstick_turn(yardstick, hazard->now)) hazard->walk_at = hazard->now;
+    }
+}
+
+static size_t answer_period(void *ctx, const struct weir_policy_period *period,
+                            struct weir_policy_move *moves)
+{
+    struct wi_hazard       *hazard = ctx;
+    struct wi_hazard_answer answer = {.moves = moves, .count_max = period->moves_max};
+    learn(hazard, period);
+    wi_hazard_shrink(hazard, &answer);
+    if (hazard->now < hazard->decide_at || hazard->candidates_count == 0) return answer.count;
+    hazard->decide_at = hazard->now + DECIDE_TICKS;
+    if (period->pressure >= WEIR_HIGH) {
+        wi_hazard_dismiss(hazard);
+        return answer.count;
+    }
+    if (hazard->now - hazard->model.fitted_at >= FIT_TICKS)
+        wi_hazard_model_fit(&hazard->model, hazard->now);
+    double cost[WEIR_BOUNDARIES];
+    for (int i = 0; i < WEIR_BOUNDARIES; i++) {
+        cost[i] = hazard->boundary[i].cost;
+        if (period->pressure == WEIR_TIGHT) cost[i] = fmax(cost[i], WI_POLICY_COST_TIGHT);
+    }
+    wi_hazard_promote(hazard, &answer, cost);
+    return answer.count;
+}
+
+const struct weir_policy wi_policy_hazard = {
+    .struct_size = sizeof(struct weir_policy),
+    .name = "hazard",
+    .create = create,
+    .destroy = destroy,
+    .place = place,
+    .remove = forget,
+    .resize = resize,
+    .period = answer_period,
+};
