@@ -101,7 +101,6 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     pool->event_flags = spec->event_flags;
     pool->opts = *spec->opts;
     pool->streams = spec->streams;
-    pool->streams = spec->streams;
     pool->make = spec->make;
     pool->drop = spec->drop;
     pool->hooks = spec->hooks;

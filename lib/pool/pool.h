@@ -65,7 +65,6 @@ struct weir_pool {
     uint32_t                event_flags;
     struct weir_pool_opts   opts; /* buffers: with defaults filled in */
     struct wi_stream_class *streams; /* of stream pools: stream_class.h */
-    struct wi_stream_class *streams; /* of stream pools: stream_class.h */
     struct wi_record_range  range;
     uint64_t                leases_before; /* leases given on these records in earlier pools */
     /* Make one object for record->object and drop it again; streams and events. */

@@ -272,21 +272,6 @@ void wi_store_settle(struct wi_store *store, struct wi_record *record, uint32_t 
     wi_store(&store->slot[at].record, record, release);
 }
 
-struct wi_record *wi_store_claim_at(struct wi_store *store, uint32_t at)
-{
-    wi_assert(at < store->slots);
-    return claim(store, &store->slot[at]);
-}
-
-void wi_store_settle(struct wi_store *store, struct wi_record *record, uint32_t at)
-{
-    wi_assert(at < store->slots && !wi_load(&store->slot[at].record, relaxed));
-    wi_assert(wi_word_state(wi_load(&record->word, relaxed)) == WI_GONE);
-    (void)wi_or(&record->word, WI_HOME, relaxed);
-    /* order(slot): release; the word is HOME before the slot points here. */
-    wi_store(&store->slot[at].record, record, release);
-}
-
 struct wi_record *wi_store_look(struct wi_store *store, bool *lied)
 {
     struct wi_record *record;

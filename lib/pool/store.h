@@ -91,7 +91,6 @@ struct wi_store {
     uint32_t         slot_factor; /* maps a CPU number to a slot, 16.16 fixed point */
     uint32_t         slots;       /* 0: everything goes through the commons */
     uint32_t         slots_capacity; /* that `slot` has; fixed with the store's memory */
-    uint32_t         slots_capacity; /* that `slot` has; fixed with the store's memory */
     struct wi_slot  *slot;        /* at least one, also when slots is 0 (then always empty) */
 
     /* Fixed after init. */
@@ -214,10 +213,6 @@ void wi_queue_leave(struct wi_store *store);
 /* Look through lane, commons and slots. *lied: the count said that something is there. Used by store.c and queue.c. */
 struct wi_record *wi_store_look(struct wi_store *store, bool *lied);
 struct wi_record *wi_store_claim_own(struct wi_store *store);
-/* Claim what slot `at` points to. NULL: not free. The caller has read the gate as 0. */
-struct wi_record *wi_store_claim_at(struct wi_store *store, uint32_t at);
-/* Make `record`, which is GONE, the one of an empty slot: from then on it is HOME and never elsewhere. */
-void wi_store_settle(struct wi_store *store, struct wi_record *record, uint32_t at);
 /* Claim what slot `at` points to. NULL: not free. The caller has read the gate as 0. */
 struct wi_record *wi_store_claim_at(struct wi_store *store, uint32_t at);
 /* Make `record`, which is GONE, the one of an empty slot: from then on it is HOME and never elsewhere. */

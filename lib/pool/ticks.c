@@ -10,8 +10,6 @@
 
 #include <sched.h>
 
-#include <sched.h>
-
 /* Marks beyond those that fit in the record. One entry per stream number. */
 struct wi_record_more {
     _Atomic uint64_t mark[WI_STREAMS_MAX];
@@ -282,20 +280,6 @@ void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes)
 void wi_stream_touch(struct wi_stream *stream)
 {
     count_operation(stream, 0);
-}
-
-void wi_stream_expose(struct wi_stream *stream)
-{
-    if (wi_load(&stream->outside, relaxed)) return;
-    wi_store(&stream->outside, 1, seq_cst);
-    if (wi_load(&stream->ops, acquire)) close_here(stream);
-}
-
-void wi_stream_watch(struct wi_stream *stream)
-{
-    /* order(arm): as a push to the inbox; the keeper looks at it again after it has disarmed. */
-    wi_store(&stream->drain, 1, seq_cst);
-    if (!wi_exchange(&stream->armed, 1, seq_cst)) wi_kick(&stream->context->keeper);
 }
 
 void wi_stream_expose(struct wi_stream *stream)
@@ -714,18 +698,6 @@ bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)
     bool again = wi_load(&stream->armed, relaxed) != 0;
     reap_unlock(stream); /* K6 */
     return again;
-}
-
-void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper)
-{
-    wi_assert(stream->held);
-    uint64_t tick = wi_add(&stream->open, 1, seq_cst);
-    wi_fence(seq_cst); /* C2 order(tick-fence) */
-    while (!try_reap_lock(stream)) sched_yield();
-    harvest_locked(stream);
-    wi_store(&stream->ring[tick % WI_TICKS].state, 2 * tick + 1, release); /* for its slot to be given back */
-    if (!wi_load(&stream->failed, acquire)) advance_locked(stream, tick, reaper);
-    reap_unlock(stream);
 }
 
 void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper)

@@ -55,11 +55,6 @@ struct wi_stream_stat {
     _Atomic uint64_t copies, bytes_up, bytes_down, events_recorded, syncs, shares;
 };
 
-struct wi_stream_stat {
-    _Atomic uint64_t acquires, active_ns, acquired_ns, released_ns;
-    _Atomic uint64_t copies, bytes_up, bytes_down, events_recorded, syncs, shares;
-};
-
 struct wi_stream {
     /* Fixed while bound. */
     struct wi_context *context;
@@ -80,7 +75,6 @@ struct wi_stream {
     _Atomic uint64_t passed WI_CACHELINE; /* the device is done with all ticks up to this one */
     _Atomic uint32_t failed;              /* 1: a record or query failed */
     _Atomic uint32_t gone;                /* 1: the handle must not be used any more; under handle_lock */
-    _Atomic uint32_t drain;               /* 1: poll until all is done, though nobody waits for it */
     _Atomic uint32_t drain;               /* 1: poll until all is done, though nobody waits for it */
 
     _Atomic(struct wi_record *) inbox WI_CACHELINE; /* retired records, newest first */
@@ -114,14 +108,6 @@ bool wi_stream_drained(const struct wi_stream *stream);
 void wi_stream_bind(struct wi_stream *stream, void *handle);
 /* D1: waits for at most one record call; afterwards nobody uses the handle. */
 void wi_stream_let_go(struct wi_stream *stream);
-/* As wi_stream_make() without a handle: gone until it is bound. Fails: NOMEM, EXCEEDS. */
-int  wi_stream_make_bare(struct wi_context *context, uint32_t stream_class, struct wi_stream **out);
-/* May a gone stream be bound to another handle? Only when all its ticks have passed, and never after a failure. */
-bool wi_stream_drained(const struct wi_stream *stream);
-/* pre: gone, drained, and nobody else binds. A handle of the host program; NULL: none, the stream is held. Ticks go on. */
-void wi_stream_bind(struct wi_stream *stream, void *handle);
-/* D1: waits for at most one record call; afterwards nobody uses the handle. */
-void wi_stream_let_go(struct wi_stream *stream);
 /* pre: nobody issues. Marks the handle gone, closes the last tick, destroys the driver's stream. Blocks in the driver. */
 void wi_stream_end(struct wi_stream *stream);
 /* Free events and memory. pre: gone, everything reaped or abandoned, and the keeper has stopped. */
@@ -136,8 +122,6 @@ int  wi_mark_reserve(struct wi_record *record, const struct wi_stream *stream);
 void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes);
 /* As wi_mark() without counting an operation: for a second buffer of the same operation. */
 void wi_mark_also(struct wi_record *record, struct wi_stream *stream);
-/* Mark the record as in use by what is queued now, if anything is pending. Counts no operation. pre: reserved. */
-void wi_mark_end(struct wi_record *record, struct wi_stream *stream);
 /* Mark the record as in use by what is queued now, if anything is pending. Counts no operation. pre: reserved. */
 void wi_mark_end(struct wi_record *record, struct wi_stream *stream);
 /* Is any mark of the record not passed yet? */
@@ -198,8 +182,6 @@ struct wi_reaper {
 bool wi_reap(struct wi_stream *stream, struct wi_reaper *reaper);
 /* The keeper's visit: K1 to K6. Returns true while the stream must be polled again. */
 bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper);
-/* A held stream: everything marked up to now has passed. Sends home on the calling thread. */
-void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper);
 /* A held stream: everything marked up to now has passed. Sends home on the calling thread. */
 void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper);
 /* The device is lost: nothing in flight will ever be reported done. Quarantines all that waits. */
