@@ -146,7 +146,6 @@ void wi_emu_settle_locked(struct wi_emu *emu)
             if (!begin_locked(emu, stream)) break;
         if (stream->first == NULL && stream->destroyed) wi_emu_stream_retire_locked(emu, stream);
     }
-    if (wi_emu_quiet_locked(emu)) wi_emu_change_locked(emu);
 }
 
 /* ---- doing ---- */

@@ -313,6 +313,18 @@ static void check_holds(uint32_t clock)
     wi_emu_run(emu);
     cr_assert_eq(wi_emu_event_query(emu, event), 0);
 
+    /* A release uses up the permits that are left. */
+    wi_emu_hold(emu, held);
+    wi_emu_permit(emu, held, 5);
+    wi_emu_release(emu, held);
+    wi_emu_hold(emu, held);
+    queue_note(emu, held, "z");
+    wi_emu_run(emu);
+    cr_assert_str_eq(order, "xabc");
+    wi_emu_release(emu, held);
+    wi_emu_run(emu);
+    cr_assert_str_eq(order, "xabcz");
+
     /* The whole device, also what is made later; an event on a drained stream is work like any other. */
     wi_emu_hold(emu, NULL);
     struct wi_emu_stream *later = stream_create(emu);
@@ -321,15 +333,15 @@ static void check_holds(uint32_t clock)
     wi_emu_hold(emu, held);
     queue_note(emu, held, "d");
     wi_emu_run(emu);
-    cr_assert_str_eq(order, "xabc");
+    cr_assert_str_eq(order, "xabcz");
     cr_assert_eq(wi_emu_event_query(emu, elsewhere), WEIR_EAGAIN);
     wi_emu_release(emu, NULL);
     wi_emu_run(emu);
-    cr_assert_str_eq(order, "xabcy");
+    cr_assert_str_eq(order, "xabczy");
     cr_assert_eq(wi_emu_event_query(emu, elsewhere), 0);
     wi_emu_release(emu, held);
     wi_emu_run(emu);
-    cr_assert_str_eq(order, "xabcyd");
+    cr_assert_str_eq(order, "xabczyd");
     wi_emu_destroy(emu, NULL);
 }
 
@@ -341,6 +353,48 @@ Test(emu_virtual, a_held_stream_waits)
 Test(emu_real, a_held_stream_waits)
 {
     check_holds(WI_EMU_REAL);
+}
+
+Test(emu_virtual, time_stands_still_on_a_held_stream)
+{
+    struct wi_emu        *emu = emu_create(WI_EMU_VIRTUAL, 3);
+    struct wi_emu_stream *held = stream_create(emu), *other = stream_create(emu);
+    struct wi_emu_event  *before = event_create(emu), *after = event_create(emu);
+
+    cr_assert_eq(wi_emu_event_record(emu, before, other), 0);
+    wi_emu_hold(emu, held);
+    cr_assert_eq(wi_emu_event_record(emu, after, held), 0);
+    wi_emu_run(emu);
+    wi_emu_clock_advance(emu, 500);
+    wi_emu_release(emu, held);
+    wi_emu_run(emu);
+    cr_assert_eq(elapsed(emu, before, after), 500);
+    wi_emu_destroy(emu, NULL);
+}
+
+/* Nobody could release it any more. */
+static void check_destroyed_while_held(uint32_t clock)
+{
+    struct wi_emu        *emu = emu_create(clock, 3);
+    struct wi_emu_stream *held = stream_create(emu);
+
+    order_count = 0;
+    wi_emu_hold(emu, held);
+    queue_note(emu, held, "a");
+    cr_assert_eq(wi_emu_stream_destroy(emu, held), 0);
+    wi_emu_run(emu);
+    cr_assert_str_eq(order, "a");
+    wi_emu_destroy(emu, NULL);
+}
+
+Test(emu_virtual, a_held_stream_can_be_destroyed)
+{
+    check_destroyed_while_held(WI_EMU_VIRTUAL);
+}
+
+Test(emu_real, a_held_stream_can_be_destroyed)
+{
+    check_destroyed_while_held(WI_EMU_REAL);
 }
 
 /* What is held when the device goes is dropped, and everything else has run. */
