@@ -29,7 +29,8 @@ static void cuda_info(struct wi_device *device, struct weir_runtime_info *out);
     .host_unregister = wi_cuda_host_unregister, .host_alloc = wi_cuda_host_alloc,                  \
     .host_free = wi_cuda_host_free, .device_alloc = wi_cuda_device_alloc,                          \
     .device_free = wi_cuda_device_free, .stream_create = wi_cuda_stream_create,                    \
-    .stream_destroy = wi_cuda_stream_destroy, .stream_query = wi_cuda_stream_query,                \
+    .stream_priority = wi_cuda_stream_priority, .stream_destroy = wi_cuda_stream_destroy,          \
+    .stream_query = wi_cuda_stream_query,                                                          \
     .stream_wait = wi_cuda_stream_wait, .stream_capture = wi_cuda_stream_capture,                  \
     .event_create = wi_cuda_event_create, .event_destroy = wi_cuda_event_destroy,                  \
     .event_record = wi_cuda_event_record, .event_query = wi_cuda_event_query,                      \

@@ -184,6 +184,8 @@ typedef wi_cu_result wi_cu_find_fn(const char *symbol, void **function, int vers
       (wi_cu_address dst, unsigned char byte, size_t bytes, struct CUstream_st *stream))           \
     X(stream_create, cuStreamCreateWithPriority, 5050, REQUIRED,                                   \
       (struct CUstream_st **stream, unsigned flags, int priority))                                 \
+    X(stream_priority, cuStreamGetPriority, 5050, REQUIRED,                                        \
+      (struct CUstream_st *stream, int *priority))                                                 \
     X(stream_destroy, cuStreamDestroy, 4000, REQUIRED, (struct CUstream_st *stream))               \
     X(stream_query, cuStreamQuery, 2000, REQUIRED, (struct CUstream_st *stream))                   \
     X(stream_wait, cuStreamWaitEvent, 3020, REQUIRED,                                              \

@@ -105,6 +105,7 @@ int wi_cuda_device_alloc(struct wi_device *device, size_t bytes, uint64_t *addre
 int wi_cuda_device_free(struct wi_device *device, uint64_t address);
 
 int wi_cuda_stream_create(struct wi_device *device, int32_t priority, void **stream);
+int wi_cuda_stream_priority(struct wi_device *device, void *stream, int32_t *priority);
 int wi_cuda_stream_destroy(struct wi_device *device, void *stream);
 int wi_cuda_stream_query(struct wi_device *device, void *stream);
 int wi_cuda_stream_wait(struct wi_device *device, void *stream, void *event);

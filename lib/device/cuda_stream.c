@@ -25,6 +25,17 @@ int wi_cuda_stream_create(struct wi_device *device, int32_t priority, void **str
     return 0;
 }
 
+int wi_cuda_stream_priority(struct wi_device *device, void *stream, int32_t *priority)
+{
+    struct wi_cuda_scope scope;
+    int                  number = 0;
+    WI_TRY(wi_cuda_enter(device, QUEUE_NEEDS, &scope));
+    wi_cu_result result = scope.cu->stream_priority(stream, &number);
+    WI_TRY(wi_cuda_leave(&scope, WI_CUDA_WORK, "cuStreamGetPriority", result));
+    *priority = number;
+    return 0;
+}
+
 int wi_cuda_stream_destroy(struct wi_device *device, void *stream)
 {
     struct wi_cuda_scope scope;

@@ -22,6 +22,7 @@
  *   host_alloc/free the fallback where registering fails: the driver allocates pinned memory itself.
  *   device_alloc    post: *address is 256-byte aligned. NULL budget knowledge: budgets are the caller's.
  *   stream_create   priority is the driver's number: lower is more urgent, clamped to the device's range.
+ *   stream_priority *priority = the driver's number that the stream really has.
  *   stream_destroy  returns at once; queued work completes.
  *   stream_query    0 drained, WEIR_EAGAIN work pending (not recorded as a failure).
  *   stream_capture  *capturing = the stream is being captured into a graph.
@@ -78,6 +79,7 @@ struct wi_device_ops {
     int (*device_free)(struct wi_device *device, uint64_t address);
 
     int (*stream_create)(struct wi_device *device, int32_t priority, void **stream);
+    int (*stream_priority)(struct wi_device *device, void *stream, int32_t *priority);
     int (*stream_destroy)(struct wi_device *device, void *stream);
     int (*stream_query)(struct wi_device *device, void *stream);
     int (*stream_wait)(struct wi_device *device, void *stream, void *event);

@@ -247,6 +247,13 @@ static int stream_create(struct wi_device *device, int32_t priority, void **stre
     return 0;
 }
 
+static int stream_priority(struct wi_device *device, void *stream, int32_t *priority)
+{
+    ENTER(device);
+    *priority = wi_emu_stream_priority(stream);
+    return 0;
+}
+
 static int stream_destroy(struct wi_device *device, void *stream)
 {
     ENTER(device);
@@ -362,6 +369,7 @@ const struct wi_device_ops wi_device_host = {
     .device_alloc = device_alloc,
     .device_free = device_free,
     .stream_create = stream_create,
+    .stream_priority = stream_priority,
     .stream_destroy = stream_destroy,
     .stream_query = stream_query,
     .stream_wait = stream_wait,

@@ -207,17 +207,24 @@ void conformance_stream_destroy_completes_queued_work(const struct conformance *
     bench_close(&bench);
 }
 
-/* No operation reads a priority back, so what shows is that no number is refused. */
+/* No number is refused, and the number that a stream has lies in the device's range. */
 void conformance_stream_priority_is_clamped(const struct conformance *backend)
 {
     static const int32_t priorities[] = {INT_MIN, -1000, -1, 0, 1, 1000, INT_MAX};
     struct bench         bench = bench_open(backend);
+    struct weir_runtime_info info = {.struct_size = sizeof info};
 
+    bench.ops->info(bench.device, &info);
     for (size_t i = 0; i < WI_ARRAY_COUNT(priorities); i++) {
-        void *stream = NULL;
+        void   *stream = NULL;
+        int32_t wanted = priorities[i], priority = INT_MAX;
 
+        if (wanted > info.stream_priority_least) wanted = info.stream_priority_least;
+        if (wanted < info.stream_priority_greatest) wanted = info.stream_priority_greatest;
         EXPECT_OK(bench.ops->stream_create(bench.device, priorities[i], &stream));
         EXPECT(stream != NULL);
+        EXPECT_OK(bench.ops->stream_priority(bench.device, stream, &priority));
+        EXPECT(priority == wanted);
         bench_drain(&bench, stream);
         EXPECT_OK(bench.ops->stream_destroy(bench.device, stream));
     }

@@ -166,6 +166,7 @@ static const struct {
     {WI_CU_ROW_copy_batch_12080, "cuMemcpyBatchAsync"},
     {WI_CU_ROW_fill, "cuMemsetD8Async"},
     {WI_CU_ROW_stream_create, "cuStreamCreateWithPriority"},
+    {WI_CU_ROW_stream_priority, "cuStreamGetPriority"},
     {WI_CU_ROW_stream_destroy, "cuStreamDestroy_v2"},
     {WI_CU_ROW_stream_query, "cuStreamQuery"},
     {WI_CU_ROW_stream_wait, "cuStreamWaitEvent"},
