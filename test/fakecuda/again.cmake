@@ -38,8 +38,10 @@ endfunction()
 
 set(report "")
 set(again 0)
-foreach(folder test test/bench test/abi stress)
-    get_property(names DIRECTORY ${PROJECT_SOURCE_DIR}/${folder} PROPERTY TESTS)
+# Which folders there are depends on the build: under ThreadSanitizer there is no bench.
+get_property(folders DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR} PROPERTY SUBDIRECTORIES)
+foreach(folder ${CMAKE_CURRENT_SOURCE_DIR} ${folders} ${PROJECT_SOURCE_DIR}/stress)
+    get_property(names DIRECTORY ${folder} PROPERTY TESTS)
     foreach(name IN LISTS names)
         if(name MATCHES "^fakecuda\\.")
             continue()
