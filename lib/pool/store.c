@@ -330,7 +330,8 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         if (!record) {
             wi_add(&store->stat.misses, 1, relaxed);
             record = wi_store_look(store, &lied);
-            if (record && wi_load(&store->count, relaxed) < (int64_t)store->low_water) starved(store);
+            int64_t left = wi_load(&store->count, relaxed) + wi_ring_count(&store->lane);
+            if (record && left < (int64_t)store->low_water) starved(store);
         }
         if (!record && store->owner.reap) {
             store->owner.reap(store->owner.ctx);
