@@ -104,7 +104,7 @@ int main(int count, char **words)
     struct weir_pool    *pool;
     stress_begin(&spec, count, words);
     stress_require(stress_threads() >= 2);
-    stress_ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host"), &rt));
+    stress_ok(weir_runtime_create(NULL, &rt));
     stress_ok(weir_pool_create(
         rt,
         WEIR_OPTS(pool, .name = "handoff", .buffer_bytes = BUFFER_BYTES, .buffers_min = buffers),

@@ -49,7 +49,7 @@ static unsigned        members_count;
 static bool            watching;
 static pthread_t       watch_thread;
 
-static _Atomic bool stopping;
+static _Atomic bool stopping, loss_expected;
 static struct note  notes[NOTES_MAX];
 static unsigned     notes_count;
 
@@ -140,7 +140,8 @@ static void read_words(int count, char **words)
 static void print_command(FILE *file)
 {
     for (char **at = environ; *at; at++) {
-        if (strncmp(*at, "WEIR_", 5) == 0) fprintf(file, "%s ", *at);
+        if (strncmp(*at, "WEIR_", 5) == 0 || strncmp(*at, "FAKECUDA=", 9) == 0)
+            fprintf(file, "%s ", *at);
     }
     fprintf(file, "%s", spec->name);
     for (const struct stress_option *at = common_options; at->name; at++)
@@ -148,6 +149,21 @@ static void print_command(FILE *file)
     for (const struct stress_option *at = own_options(); at->name; at++)
         fprintf(file, " --%s %llu", at->name, (unsigned long long)*at->value);
     fprintf(file, "\n");
+}
+
+/* The emulated device says through the log what was misused, or still alive at its end. */
+static void hear(void *ctx, uint32_t level, const char *component, const char *message)
+{
+    (void)ctx;
+    fprintf(stderr, "weir: %s: %s\n", component, message);
+    stress_require(level > WEIR_LOG_WARN || strcmp(component, "device") != 0 ||
+                       wi_load(&loss_expected, relaxed),
+                   "%s", message);
+}
+
+void stress_expect_loss(void)
+{
+    wi_store(&loss_expected, true, relaxed);
 }
 
 void stress_begin(const struct stress_spec *given, int count, char **words)
@@ -164,6 +180,7 @@ void stress_begin(const struct stress_spec *given, int count, char **words)
     pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     pthread_cond_init(&changed, &clock);
     pthread_condattr_destroy(&clock);
+    weir_log_set(hear, NULL);
     print_command(stdout);
     fflush(stdout);
 }
@@ -230,6 +247,7 @@ int stress_end(void)
     write_json("passed");
     for (unsigned at = 0; at < members_count; at++) free(members[at]);
     members_count = 0;
+    weir_log_set(NULL, NULL);
     return 0;
 }
 
@@ -247,7 +265,7 @@ static void print_members(FILE *file)
 }
 
 /* The first failure tells its story; what fails meanwhile in other threads only waits for the end. */
-static void finish_failure(void)
+static _Noreturn void finish_failure(void)
 {
     print_members(stderr);
     stress_print_pools(stderr);
@@ -255,7 +273,7 @@ static void finish_failure(void)
     print_command(stderr);
     fflush(NULL);
     write_json("failed");
-    abort();
+    _exit(1); /* other threads are still at it: no destructors */
 }
 
 static bool first_failure(void)
@@ -275,7 +293,6 @@ void stress_fail(const char *file, int line, const char *promise, const char *fo
     va_end(arguments);
     fprintf(stderr, "\n");
     finish_failure();
-    abort();
 }
 
 void stress_fail_weir(const char *file, int line, const char *call, int err)
@@ -286,7 +303,6 @@ void stress_fail_weir(const char *file, int line, const char *call, int err)
     fprintf(stderr, "%s: FAILED at %s:%d: %s answered %s; this thread's last failure is %s\n",
             spec->name, file, line, call, weir_errname(err), text);
     finish_failure();
-    abort();
 }
 
 /* ---- the watch ---- */

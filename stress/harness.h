@@ -11,6 +11,7 @@
  *   total = leased + free + retiring + quarantined, and nothing leased at rest            stress_check_rest()
  *   a waiter asleep while something is free                                               stress_watch()
  *   threads that stand still                                                              stress_step()
+ *   a device object misused, forgotten or destroyed twice, as far as the device tells     the log
  *
  *     static void work(struct stress_thread *self)
  *     {
@@ -142,6 +143,9 @@ _Noreturn void stress_fail(const char *file, int line, const char *promise, cons
     } while (0)
 
 _Noreturn void stress_fail_weir(const char *file, int line, const char *call, int err);
+
+/* From now on the device may complain: it is about to be lost. */
+void stress_expect_loss(void);
 
 /* ---- leases ---- */
 

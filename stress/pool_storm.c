@@ -192,7 +192,7 @@ int main(int count, char **words)
     stress_require(exact || held_max <= buffers - headroom, "a batch must fit");
     stress_require(!exact || stress_threads() <= buffers, "exact needs a buffer for each thread");
 
-    stress_ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host"), &rt));
+    stress_ok(weir_runtime_create(NULL, &rt));
     stress_ok(
         weir_pool_create(rt,
                          WEIR_OPTS(pool, .name = "storm", .buffer_bytes = buffer_bytes,

@@ -169,7 +169,7 @@ int main(int count, char **words)
     struct result        weir[ROUNDS_MAX], cond[ROUNDS_MAX];
     stress_begin(&spec, count, words);
     stress_require(rounds >= 1 && rounds <= ROUNDS_MAX && buffers <= BUFFERS_MAX);
-    stress_ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host"), &rt));
+    stress_ok(weir_runtime_create(NULL, &rt));
     stress_ok(weir_pool_create(
         rt, WEIR_OPTS(pool, .name = "wait", .buffer_bytes = BUFFER_BYTES, .buffers_min = buffers),
         &pool));
