@@ -17,7 +17,7 @@ static const char *const metrics[] = {
     "context_switches", "cache_misses_per_pair", "stuck_threads",   "wake_ns.p50",
     "wake_ns.p99",     "system_calls",          "driver_calls",    "allocations",
     "bytes_per_record", "driver_calls_per_upload", "issue_calls_per_upload",
-    "queries_per_stream_and_pass", "queries_per_buffer",
+    "queries_per_stream_and_pass", "queries_per_buffer", "grow_steps",
 };
 
 /* Cells of one label, fastest first. Cells that are not throughput keep their order. */
