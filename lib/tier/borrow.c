@@ -100,7 +100,7 @@ int weir_buffer_borrow(struct weir_buffer *buffer, enum weir_where where, enum w
 {
     struct wi_record *record;
     struct wi_stream *stream = NULL;
-    uint64_t          word, token;
+    uint64_t          word = 0, token = 0;
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
     WI_ENSURE(where >= WEIR_WHERE_HOST && where <= WEIR_WHERE_ANY, INVAL, .detail = "where is not one of enum weir_where");
     WI_ENSURE(access >= WEIR_READ && access <= (WEIR_READ | WEIR_WRITE), INVAL, .detail = "access has no right");

@@ -1,9 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * copy.c - copies are gathered and issued together: one driver call where the driver takes many, because a move is small
+ * and a call is not
+ */
 #include "tier/copy.h"
+
+#include "base/alloc.h"
 
 #include <string.h>
 
+#define GATHER_MAX  4096
 #define POISON_BYTE 0xdb
+
+struct wi_copies {
+    struct wi_copy copy[GATHER_MAX];
+    size_t         count;
+    char          *poison; /* a block full of it; made on first use */
+};
 
 /* The runtime's mover stream, made on first use; it ends with the runtime. */
 static int mover_stream(struct wi_context *context, struct wi_stream **out)
@@ -14,6 +27,40 @@ static int mover_stream(struct wi_context *context, struct wi_stream **out)
     *out = context->mover;
     pthread_mutex_unlock(&context->mover_lock);
     return err;
+}
+
+static struct wi_copies *copies_of(struct wi_tier *tier)
+{
+    if (!tier->copies) tier->copies = wi_calloc(1, sizeof *tier->copies);
+    return tier->copies;
+}
+
+int wi_copy_flush(struct wi_tier *tier)
+{
+    struct wi_copies *copies = tier->copies;
+    struct wi_device *device = tier->context->device;
+    struct wi_stream *stream;
+    if (!copies || copies->count == 0) return 0;
+    WI_TRY(mover_stream(tier->context, &stream));
+    int err = 0;
+    if (device->ops->copy_batch) {
+        err = device->ops->copy_batch(device, copies->copy, copies->count, stream->handle);
+    } else {
+        for (size_t i = 0; i < copies->count && err >= 0; i++)
+            err = device->ops->copy(device, &copies->copy[i], stream->handle);
+    }
+    copies->count = 0;
+    wi_stream_touch(stream); /* also after a failure: some of them may have been queued */
+    return err;
+}
+
+static int gather(struct wi_tier *tier, struct wi_copy copy)
+{
+    struct wi_copies *copies = copies_of(tier);
+    if (!copies) return WI_FAIL(NOMEM, .call = "calloc", .detail = "the list of copies of a tiered pool");
+    if (copies->count == GATHER_MAX) WI_TRY(wi_copy_flush(tier));
+    copies->copy[copies->count++] = copy;
+    return 0;
 }
 
 /*
@@ -45,20 +92,27 @@ int wi_copy_issue(struct wi_tier *tier, uint64_t from, uint64_t to)
         copy_bytes(target.host, source.host, bytes);
         return 0;
     }
-    struct wi_stream *stream;
-    WI_TRY(mover_stream(tier->context, &stream));
-    struct wi_copy copy = {.dst = to_device ? target.device : (uint64_t)(uintptr_t)target.host,
-                           .src = from_device ? source.device : (uint64_t)(uintptr_t)source.host,
-                           .bytes = bytes,
-                           .kind = to_device ? WI_COPY_UP : WI_COPY_DOWN};
-    WI_TRY(tier->context->device->ops->copy(tier->context->device, &copy, stream->handle));
-    wi_stream_touch(stream);
-    return 0;
+    return gather(tier, (struct wi_copy){.dst = to_device ? target.device : (uint64_t)(uintptr_t)target.host,
+                                         .src = from_device ? source.device : (uint64_t)(uintptr_t)source.host,
+                                         .bytes = bytes,
+                                         .kind = to_device ? WI_COPY_UP : WI_COPY_DOWN});
 }
 
 int wi_copy_wait(struct wi_tier *tier)
 {
+    WI_TRY(wi_copy_flush(tier));
     return tier->context->mover ? wi_stream_wait_driver(tier->context->mover) : 0;
+}
+
+static const char *poison_block(struct wi_tier *tier)
+{
+    struct wi_copies *copies = copies_of(tier);
+    if (!copies) return NULL;
+    if (!copies->poison) {
+        copies->poison = wi_alloc(tier->opts.buffer_bytes);
+        if (copies->poison) memset(copies->poison, POISON_BYTE, tier->opts.buffer_bytes);
+    }
+    return copies->poison;
 }
 
 void wi_copy_poison(struct wi_tier *tier, uint64_t place)
@@ -68,9 +122,17 @@ void wi_copy_poison(struct wi_tier *tier, uint64_t place)
         memset(block.host, POISON_BYTE, tier->opts.buffer_bytes);
         return;
     }
-    struct wi_stream *stream;
-    struct wi_device *device = tier->context->device;
-    if (mover_stream(tier->context, &stream) < 0) return;
-    if (device->ops->fill(device, block.device, POISON_BYTE, tier->opts.buffer_bytes, stream->handle) < 0) return;
-    wi_stream_touch(stream);
+    const char *poison = poison_block(tier);
+    if (!poison) return;
+    /* In stream order before any later copy to this block. */
+    (void)gather(tier, (struct wi_copy){.dst = block.device, .src = (uint64_t)(uintptr_t)poison,
+                                        .bytes = tier->opts.buffer_bytes, .kind = WI_COPY_UP});
+}
+
+void wi_copies_free(struct wi_tier *tier)
+{
+    if (!tier->copies) return;
+    wi_free(tier->copies->poison);
+    wi_free(tier->copies);
+    tier->copies = NULL;
 }

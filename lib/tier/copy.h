@@ -7,9 +7,12 @@
 
 /* Begin to copy a buffer from one place (tier and block) to another. Fails: DEVICE and what the backend says. */
 int wi_copy_issue(struct wi_tier *tier, uint64_t from, uint64_t to);
-/* Wait until all that was issued has landed. Fails: DEVICE. */
+/* Hand what was issued to the device. Fails: DEVICE and what the backend says; some of it may be on its way then. */
+int wi_copy_flush(struct wi_tier *tier);
+/* Flush, and wait until all of it has landed. Fails: DEVICE. */
 int wi_copy_wait(struct wi_tier *tier);
-/* Overwrite a place that nobody uses any more, so that whoever still reads it is found out. Blocks. */
+/* Overwrite a place that nobody uses any more, so that whoever still reads it is found out. Device memory: with the next flush. */
 void wi_copy_poison(struct wi_tier *tier, uint64_t place);
+void wi_copies_free(struct wi_tier *tier);
 
 #endif

@@ -211,6 +211,7 @@ void wi_limbo_settle_locked(struct wi_tier *tier)
         *link = limbo->next;
         free_limbo(tier, limbo); /* M9 */
     }
+    if (wi_copy_flush(tier) < 0) tier->stopped = 1; /* poison, if any */
 }
 
 void wi_limbo_end(struct wi_tier *tier)

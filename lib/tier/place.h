@@ -116,6 +116,7 @@ struct wi_tier {
     uint64_t         *released_word;
 
     struct wi_limbo             *limbo;
+    struct wi_copies            *copies; /* gathered and not yet issued; copy.c */
     _Atomic(struct wi_demand *)  demands;
 
     struct {

@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "pool/watch.h"
 #include "sync/reader.h"
+#include "tier/copy.h"
 #include "tier/policy.h"
 
 #include <string.h>
@@ -56,6 +57,7 @@ static void free_tier(struct wi_tier *tier)
 {
     if (!tier) return;
     wi_limbo_end(tier);
+    wi_copies_free(tier);
     if (tier->policy.destroy && tier->policy_ctx) tier->policy.destroy(tier->policy_ctx);
     for (uint32_t in = 0; in < WEIR_TIERS; in++) {
         wi_slab_destroy(tier->arena[in].slab);
@@ -313,7 +315,7 @@ static int make_tier(struct weir_runtime *rt, const struct weir_tier_opts *opts,
 int weir_tier_create(struct weir_runtime *rt, const struct weir_tier_opts *opts, struct weir_pool **out)
 {
     struct weir_tier_opts filled;
-    struct wi_tier       *tier;
+    struct wi_tier       *tier = NULL;
     WI_ENSURE(rt && out, INVAL, .detail = "runtime or out is NULL");
     WI_TRY(wi_process_check());
     WI_TRY(wi_options_import(&filled, sizeof filled, opts, "weir_tier_opts"));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blocks.h"
 #include "command.h"
 #include "replay_options.h"
 #include "replay_worker.h"
@@ -127,8 +128,18 @@ static void catch_interrupts(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
+static bool wants_blocks(int count, char **arguments)
+{
+    for (int i = 1; i < count; i++) {
+        if (!strncmp(arguments[i], "--blocks", strlen("--blocks"))) return true;
+    }
+    return false;
+}
+
 int command_replay(int count, char **arguments)
 {
+    if (wants_blocks(count, arguments)) return command_replay_blocks(count, arguments);
+
     struct replay_options options;
     struct workload       workload = {0};
     struct json_file      file;
