@@ -37,10 +37,49 @@ enum weir_strategy {
 enum weir_priority { WEIR_PRIORITY_LOW = 1, WEIR_PRIORITY_NORMAL, WEIR_PRIORITY_HIGH };
 
 enum weir_pool_flags {
-    WEIR_POOL_SCRUB = 1,          /* zero a buffer's bytes before it becomes free again */
+    WEIR_POOL_SCRUB = 1,          /* zero a buffer's bytes before it becomes free again, and its mirror before it is used again */
     WEIR_POOL_PAGEABLE_OK = 2,    /* prefer pinned, accept pageable where pinning fails; see weir_pool_stats.memory */
-    WEIR_POOL_IGNORE_GUARDS = 4   /* UNSAFE, for tests of the caller's own checks: release ignores guards */
+    WEIR_POOL_IGNORE_GUARDS = 4,  /* UNSAFE, for tests of the caller's own checks: release ignores guards */
+    WEIR_POOL_CHECK_WRITES = 8    /* report host writes into a buffer that the device is reading; WEIR_CHECK=3 sets it */
 };
+
+/* What a buffer's bytes are. X(name, number, bytes of one, text). */
+#define WEIR_DTYPE_MAP(X)                                                                          \
+    X(BOOL, 1, 1, "bool")                                                                          \
+    X(U8, 2, 1, "uint8")                                                                           \
+    X(I8, 3, 1, "int8")                                                                            \
+    X(U16, 4, 2, "uint16")                                                                         \
+    X(I16, 5, 2, "int16")                                                                          \
+    X(U32, 6, 4, "uint32")                                                                         \
+    X(I32, 7, 4, "int32")                                                                          \
+    X(U64, 8, 8, "uint64")                                                                         \
+    X(I64, 9, 8, "int64")                                                                          \
+    X(F16, 10, 2, "float16")                                                                       \
+    X(BF16, 11, 2, "bfloat16")                                                                     \
+    X(F32, 12, 4, "float32")                                                                       \
+    X(F64, 13, 8, "float64")                                                                       \
+    X(F8_E4M3, 14, 1, "float8_e4m3")                                                               \
+    X(F8_E5M2, 15, 1, "float8_e5m2")                                                               \
+    X(C64, 16, 8, "complex64")
+
+enum weir_dtype {
+    WEIR_DTYPE_NONE = 0,
+#define X(name, number, bytes, text) WEIR_DTYPE_##name = (number),
+    WEIR_DTYPE_MAP(X)
+#undef X
+};
+
+/* weir_dtype_bytes - bytes of one element; 0 for NONE and for what is no dtype */
+WEIR_API size_t weir_dtype_bytes(uint32_t dtype);
+/* weir_dtype_name - such as "float32"; "none", or "unknown" for what is no dtype */
+WEIR_API const char *weir_dtype_name(uint32_t dtype);
+
+/*
+ * Told how far a pool's memory is, while weir_pool_create() or weir_pool_reserve() makes it: on the caller's thread,
+ * last with ready == total. Nonzero cancels: what was made is undone, and the call answers CANCELED. It may read
+ * stats, but must not reserve, trim, clear or destroy. It starts again from 0 where another way to pin is tried.
+ */
+typedef int weir_progress_fn(void *ctx, size_t bytes_ready, size_t bytes_total);
 
 /* What the holder of a lease answers when a higher priority wants its buffer. */
 enum weir_preempt_answer {
@@ -70,12 +109,16 @@ struct weir_pool_opts {
     uint32_t    grow_factor_percent;  /* size after growth, in percent of before; 0: 200 */
     uint32_t    low_water_percent;    /* grow when fewer are free; 0: 10 */
     uint32_t    shrink_percent;       /* shrink when fewer are in use for a cooldown; 0: 25 */
-    uint32_t    dtype;                /* enum weir_dtype, for tensors; 0: none */
+    uint32_t    dtype;                /* enum weir_dtype; buffer_bytes is a multiple of its size; 0: none */
     uint64_t    grow_cooldown_ns;     /* least time between growths; 0: 10 ms */
     uint64_t    shrink_cooldown_ns;   /* least time between shrinks, and since growth; 0: 5 s */
     uint64_t    numa_mask;            /* bit per node; 0: the device's node */
     weir_preempt_fn *preempt;         /* NULL: leases are never asked for. With it every acquire takes the long path */
     void       *preempt_ctx;
+    weir_progress_fn *progress;       /* NULL: none */
+    void       *progress_ctx;
+    uint64_t    sample_every;         /* measure the device time of one copy in so many of each buffer, the first
+                                         included; 0: 64; UINT64_MAX: none */
 };
 
 /* Read-only for callers. Only weir allocates it, so fields may be appended. */
@@ -105,11 +148,11 @@ static inline struct weir_slice weir_slice_all(struct weir_buffer *buffer)
 }
 
 /*
- * weir_pool_create - make a pool with buffers_min buffers
+ * weir_pool_create - make a pool with buffers_min buffers; with NULL opts, 4 of 16 MiB
  *
  * Thread:   any.  Progress: blocks (pins memory).
  * Owner:    the caller, until weir_pool_destroy().
- * Fails:    INVAL, OPTS, EXCEEDS (names the budget), NOMEM, DEVMEM, DEVICE, CLOSED, FORKED.
+ * Fails:    INVAL, OPTS, EXCEEDS (names the budget), NOMEM, DEVMEM, DEVICE, CLOSED, CANCELED, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts,
                                               struct weir_pool **out);
@@ -178,6 +221,69 @@ WEIR_API WEIR_MUST_CHECK int weir_buffers_acquire_some(struct weir_pool *pool, s
 WEIR_API int weir_buffers_release(struct weir_buffer *const *buffers, size_t count);
 
 /*
+ * weir_buffer_create - one pinned buffer on its own, leased to the caller; dtype may be 0
+ *
+ * It is used like any lease, but ended with weir_buffer_destroy().
+ * Fails: as weir_pool_create(); INVAL if bytes is 0 or no multiple of the dtype's size.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_create(struct weir_runtime *rt, size_t bytes, uint32_t dtype,
+                                                struct weir_buffer **out);
+
+/*
+ * weir_buffer_destroy - end a buffer of weir_buffer_create()
+ *
+ * Its memory goes when the device is done with it. NULL is accepted. Cannot fail: what is not a leased buffer of
+ * weir_buffer_create() is left alone and told in the log.
+ */
+WEIR_API void weir_buffer_destroy(struct weir_buffer *buffer);
+
+/* ---- bytes in and out ---- */
+
+/*
+ * weir_buffer_write - copy bytes into the buffer at offset, when no device work uses it any more
+ *
+ * Thread: the holder of the lease.  Progress: blocks until deadline_ns while copies or guards are pending.
+ * Fails:  BUSY (WEIR_NOW, work is pending), TIMEDOUT, RANGE, KIND (no host memory), NOTLEASED, INVAL, DEVICE.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_write(struct weir_buffer *buffer, size_t offset, const void *src,
+                                               size_t bytes, uint64_t deadline_ns);
+
+/* weir_buffer_read - copy bytes out of the buffer, when no device work uses it any more. As weir_buffer_write(). */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_read(struct weir_buffer *buffer, size_t offset, void *dst,
+                                              size_t bytes, uint64_t deadline_ns);
+
+/*
+ * weir_buffer_mirror - the device mirror of a host buffer: device memory of the same size
+ *
+ * Made at first use under the budget of device memory, kept over all leases of the buffer, and freed with it. What
+ * guards the buffer guards its mirror.
+ *
+ * Progress: blocks in the driver the first time; in a pool with WEIR_POOL_SCRUB, the first time of each lease.
+ * Fails: KIND (no host memory), EXCEEDS, DEVMEM, NOMEM, NOTLEASED, DEVICE.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_mirror(struct weir_buffer *buffer, uint64_t *out);
+
+/*
+ * weir_buffer_to_device - copy a part of the buffer to the same place of its mirror
+ *
+ * WEIR_NOW queues the copy and returns. Else waits until the copy is done: TIMEDOUT leaves it queued.
+ * Thread: the holder of both leases.  Fails: as weir_stream_upload() and weir_buffer_mirror(); TIMEDOUT.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_to_device(struct weir_slice part, struct weir_stream *stream,
+                                                   uint64_t deadline_ns);
+
+/* weir_buffer_to_host - copy a part of the mirror back. As weir_buffer_to_device(). Fails also: NOENT (no mirror yet). */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_to_host(struct weir_slice part, struct weir_stream *stream,
+                                                 uint64_t deadline_ns);
+
+/*
+ * weir_buffer_reset - zero the buffer's host bytes and its counters, when no device work uses it any more
+ *
+ * Fails: BUSY (WEIR_NOW, work is pending), TIMEDOUT, NOTLEASED, DEVICE.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_reset(struct weir_buffer *buffer, uint64_t deadline_ns);
+
+/*
  * weir_buffer_guard - the buffer is in use by everything queued on stream so far
  *
  * For the caller's own kernels. Call after enqueueing them, on the enqueueing thread or ordered after it.
@@ -206,6 +312,11 @@ enum weir_buffer_state {
     WEIR_BUFFER_QUARANTINED /* its device work failed: never reused */
 };
 
+/* Beside the state. */
+enum weir_buffer_flags {
+    WEIR_BUFFER_PINNED = 1 /* stays in the memory where it is: always, but for tiered pools; weir_buffer_set_pinned() */
+};
+
 struct weir_buffer_info {
     size_t            struct_size;
     uint64_t          id;           /* stable for the life of the runtime */
@@ -213,12 +324,27 @@ struct weir_buffer_info {
     uint64_t          acquires;     /* times leased so far */
     uint64_t          bytes_up;     /* bytes uploaded from this buffer */
     uint64_t          bytes_down;   /* bytes downloaded into it */
-    uint64_t          last_use_ns;  /* start of the monitor period it was last acquired in */
-    uint32_t          state;        /* enum weir_buffer_state */
-    uint32_t          flags;        /* 1: pinned in its tier */
+    uint64_t          last_use_ns;  /* of the latest copy, or start of the monitor period it was last acquired in */
+    uint32_t          state;        /* enum weir_buffer_state; 0: it has no memory now */
+    uint32_t          flags;        /* enum weir_buffer_flags */
+    uint64_t          mirror;       /* device address of its mirror; 0: not made */
+    uint64_t          transfers;    /* copies to and from the device */
+    uint64_t          peak_bytes;   /* how far into the buffer copies have reached */
+    uint64_t          timed;        /* copies whose device time was measured; see weir_pool_opts.sample_every */
+    uint64_t          timed_bytes;  /* bytes of those */
+    uint64_t          timed_ns;     /* device time of those */
+    uint64_t          transfer_ns;  /* average device time of a copy */
+    uint64_t          transfer_bytes_per_s; /* average bandwidth of a copy */
+    uint32_t          memory;       /* enum weir_memory */
+    uint32_t          dtype;        /* enum weir_dtype; 0: none */
 };
 
-/* weir_buffer_info_read - set out->struct_size first. Fails: FOREIGN, INVAL. */
+/*
+ * weir_buffer_info_read - set out->struct_size first. Fails: FOREIGN, INVAL.
+ *
+ * Any thread, at any time, leased or not. Asks the driver about copies whose end it has not seen; never waits.
+ * While nothing but hits happens in a runtime whose monitor sleeps, last_use_ns may be as many as 255 leases behind.
+ */
 WEIR_API int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir_buffer_info *out);
 
 /*
@@ -229,7 +355,7 @@ WEIR_API int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir
 WEIR_API WEIR_MUST_CHECK int weir_buffer_find(struct weir_runtime *rt, const void *host,
                                               struct weir_buffer **out);
 
-/* weir_pool_reserve - grow now to at least buffers; up to buffers_max. Blocks. Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE. */
+/* weir_pool_reserve - grow now to at least buffers; up to buffers_max. Blocks. Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED. */
 WEIR_API WEIR_MUST_CHECK int weir_pool_reserve(struct weir_pool *pool, size_t buffers);
 
 /*
@@ -239,6 +365,15 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_reserve(struct weir_pool *pool, size_t bu
  * freed was), CLOSED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_trim(struct weir_pool *pool, size_t buffers, uint64_t deadline_ns);
+
+/*
+ * weir_pool_clear - reset every idle buffer: zero its host bytes and its counters; and zero the pool's counters
+ *
+ * Returns how many buffers were left alone, because they were leased, or retiring, or quarantined. Buffers are taken
+ * out one at a time, so others go on being served.
+ * Thread: any.  Progress: blocks.  Fails: KIND (a tiered pool), CLOSED, FORKED.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_pool_clear(struct weir_pool *pool);
 
 WEIR_END_DECLS
 

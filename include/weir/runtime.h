@@ -92,6 +92,24 @@ enum weir_runtime_info_flags {
 WEIR_API int weir_runtime_info_read(const struct weir_runtime *rt, struct weir_runtime_info *out);
 
 /*
+ * weir_runtime_set_budget - change the budget of a kind of memory (enum weir_memory)
+ *
+ * What is charged already stays, also above the new budget; nothing more is granted until there is room.
+ * Thread: any.  Fails: INVAL.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_runtime_set_budget(struct weir_runtime *rt, uint32_t memory, uint64_t bytes);
+
+/*
+ * weir_runtime_trim - give memory of a kind back to the system until at most `bytes` of it are charged
+ *
+ * Shrinks pools, the newest memory of each first, none below its buffers_min. Blocks up to deadline_ns for buffers
+ * that are leased or in flight. Fails: TIMEDOUT (what could be freed was, and the rest goes as it comes home), BUSY
+ * (no pool has more to give), INVAL.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_runtime_trim(struct weir_runtime *rt, uint32_t memory, uint64_t bytes,
+                                               uint64_t deadline_ns);
+
+/*
  * weir_thread_detach - give back what weir keeps for the calling thread
  *
  * Called by itself at thread exit; call it early for threads that never exit. The next call of weir

@@ -51,23 +51,43 @@ struct weir_latency {
     X(shrinks, "shrinks")                                                                          \
     X(misuses, "releases of what was not leased")                                                  \
     X(bytes_up, "bytes uploaded")                                                                  \
-    X(bytes_down, "bytes downloaded")
+    X(bytes_down, "bytes downloaded")                                                              \
+    X(uploads, "copies to the device")                                                             \
+    X(downloads, "copies from the device")                                                         \
+    X(timed, "copies whose device time was measured")                                              \
+    X(timed_bytes, "bytes of those copies")                                                        \
+    X(timed_ns, "device time of those copies")                                                     \
+    X(hazards, "uploads whose bytes the host changed while the device read them")
+
+/* What follows from the counters. */
+#define WEIR_POOL_RATES(X)                                                                         \
+    X(contention_ppm, "misses in a million acquires")                                              \
+    X(transfer_ns, "average device time of a copy")                                                \
+    X(transfer_bytes_per_s, "average bandwidth of a copy")
 
 struct weir_pool_stats {
     size_t   struct_size;
     char     name[32];
     uint64_t buffer_bytes; /* 0 for streams and events */
     uint32_t memory;       /* enum weir_memory: the actual kind */
-    uint32_t reserved;
+    uint32_t dtype;        /* enum weir_dtype; 0: none */
 #define X(name, help) uint64_t name;
     WEIR_POOL_GAUGES(X)
     WEIR_POOL_COUNTERS(X)
 #undef X
     struct weir_latency acquire; /* sampled: one hit in 256, every miss */
     struct weir_latency wait;    /* every wait */
+#define X(name, help) uint64_t name;
+    WEIR_POOL_RATES(X)
+#undef X
 };
 
-/* weir_pool_stats_read - set out->struct_size first. Fails: INVAL. */
+/*
+ * weir_pool_stats_read - set out->struct_size first. Fails: INVAL.
+ *
+ * Device times are of one copy in weir_pool_opts.sample_every of each buffer, and come in when it has ended; reading
+ * asks the driver for those that are outstanding, at most four.
+ */
 WEIR_API int weir_pool_stats_read(struct weir_pool *pool, struct weir_pool_stats *out);
 
 /* weir_stream_stats_read - of one stream class, see enum weir_stream_class. Fails: INVAL. */

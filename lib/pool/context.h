@@ -56,6 +56,16 @@ struct wi_context {
     _Atomic uint64_t ticks_queried;
 };
 
+/* memory is one of enum weir_memory. */
+static inline struct wi_budget *wi_context_budget(struct wi_context *context, uint32_t memory)
+{
+    switch (memory) {
+    case WEIR_MEMORY_DEVICE: return &context->device_memory;
+    case WEIR_MEMORY_PAGEABLE: return &context->pageable;
+    default: return &context->pinned;
+    }
+}
+
 static inline struct wi_context *wi_context_of(struct weir_runtime *rt)
 {
     return (struct wi_context *)rt; /* first member */

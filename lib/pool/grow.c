@@ -4,6 +4,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "pool/directory.h"
+#include "pool/mirror.h"
 
 /* ---- growing ---- */
 
@@ -36,16 +37,7 @@ static uint32_t attention_of(const struct weir_pool *pool)
     return pool->opts.flags & WEIR_POOL_SCRUB ? WI_ATTENTION_SCRUB : 0;
 }
 
-static struct wi_budget *budget_of(struct weir_pool *pool)
-{
-    switch (pool->opts.memory) {
-    case WEIR_MEMORY_DEVICE: return &pool->context->device_memory;
-    case WEIR_MEMORY_PAGEABLE: return &pool->context->pageable;
-    default: return &pool->context->pinned;
-    }
-}
-
-static int make_stretch(struct weir_pool *pool, size_t count, struct wi_stretch **out)
+static int make_stretch(struct weir_pool *pool, size_t count, weir_progress_fn *progress, struct wi_stretch **out)
 {
     struct wi_stretch *stretch = wi_calloc(1, sizeof *stretch);
     int                err;
@@ -57,12 +49,14 @@ static int make_stretch(struct weir_pool *pool, size_t count, struct wi_stretch 
     }
     struct wi_slab_opts slab = {
         .device = pool->context->device,
-        .budget = budget_of(pool),
+        .budget = wi_context_budget(pool->context, pool->opts.memory),
         .block_bytes = pool->opts.buffer_bytes,
         .blocks = count,
         .memory = pool->opts.memory,
         .flags = pool->opts.flags & WEIR_POOL_PAGEABLE_OK ? WI_SLAB_PAGEABLE_OK : 0,
         .numa_mask = pool->opts.numa_mask,
+        .progress = progress,
+        .ctx = pool->opts.progress_ctx,
     };
     err = wi_slab_create(&slab, &stretch->slab);
     if (err < 0) goto free_records;
@@ -83,17 +77,16 @@ static void free_stretch(struct wi_stretch *stretch)
     wi_free(stretch);
 }
 
-static int grow_buffers_locked(struct weir_pool *pool, size_t count)
+static int grow_buffers_locked(struct weir_pool *pool, size_t count, weir_progress_fn *progress)
 {
     struct wi_stretch *stretch = NULL;
-    WI_TRY(make_stretch(pool, count, &stretch));
+    WI_TRY(make_stretch(pool, count, progress, &stretch));
     uint32_t at = 0;
     for (size_t i = 0; i < count; i++) {
         struct wi_record *record = next_unused(pool, &at);
         struct wi_block   block = wi_slab_block(stretch->slab, i);
         record->object = stretch;
         record->face = (struct weir_buffer){block.host, block.device, pool->opts.buffer_bytes};
-        record->mirror = 0;
         wi_store(&record->attention, attention_of(pool), relaxed);
         stretch->record[i] = record;
     }
@@ -164,14 +157,14 @@ static size_t unused_records(const struct weir_pool *pool)
     return unused;
 }
 
-int wi_pool_grow_locked(struct weir_pool *pool, size_t count)
+int wi_pool_grow_locked(struct weir_pool *pool, size_t count, weir_progress_fn *progress)
 {
     if (pool->kind != WI_POOL_BUFFERS) return grow_objects_locked(pool, count);
     size_t revived = revive_locked(pool);
     if (revived >= count) return 0;
     size_t room = unused_records(pool);
     size_t wanted = count - revived < room ? count - revived : room;
-    return wanted > 0 ? grow_buffers_locked(pool, wanted) : 0;
+    return wanted > 0 ? grow_buffers_locked(pool, wanted, progress) : 0;
 }
 
 /* ---- shrinking ---- */
@@ -191,7 +184,7 @@ bool wi_pool_divert(void *ctx, struct wi_record *record)
 static void take_free(struct weir_pool *pool, struct wi_stretch *stretch)
 {
     for (size_t i = 0; i < stretch->slab->blocks; i++) {
-        if (wi_store_take(&pool->store, stretch->record[i])) wi_sub(&pool->total, 1, release);
+        if (wi_store_take(&pool->store, stretch->record[i], WI_GONE)) wi_sub(&pool->total, 1, release);
     }
 }
 
@@ -228,6 +221,26 @@ size_t wi_pool_shrink_locked(struct weir_pool *pool, size_t buffers)
     return wi_pool_settle_locked(pool);
 }
 
+uint64_t wi_pool_retire_bytes_locked(struct weir_pool *pool, const struct wi_budget *budget, uint64_t bytes)
+{
+    uint64_t leaving = 0;
+    size_t   total = wi_load(&pool->total, relaxed);
+    for (struct wi_stretch *stretch = pool->stretches; stretch; stretch = stretch->next) {
+        size_t blocks = stretch->slab->blocks;
+        bool   mine = stretch->slab->budget == budget;
+        if (stretch->retiring) {
+            total -= still_out(stretch);
+        } else if (mine && leaving < bytes && total >= blocks && total - blocks >= pool->opts.buffers_min) {
+            mark_stretch(pool, stretch);
+            total -= blocks;
+        } else {
+            continue;
+        }
+        if (mine) leaving += stretch->slab->charged_bytes;
+    }
+    return leaving;
+}
+
 static void end_stretch_locked(struct weir_pool *pool, struct wi_stretch *stretch)
 {
     size_t blocks = stretch->slab->blocks;
@@ -236,6 +249,7 @@ static void end_stretch_locked(struct weir_pool *pool, struct wi_stretch *stretc
     wi_epoch_synchronize();
     for (size_t i = 0; i < blocks; i++) {
         struct wi_record *record = stretch->record[i];
+        wi_mirror_free(record);
         wi_store(&record->attention, 0, relaxed);
         record->face = (struct weir_buffer){0};
         record->object = NULL;
@@ -280,7 +294,10 @@ void wi_pool_free_stretches(struct weir_pool *pool)
         pool->stretches = stretch->next;
         wi_directory_remove(stretch);
         wi_epoch_synchronize();
-        for (size_t i = 0; i < stretch->slab->blocks; i++) stretch->record[i]->object = NULL;
+        for (size_t i = 0; i < stretch->slab->blocks; i++) {
+            if (is_gone(stretch->record[i])) wi_mirror_free(stretch->record[i]);
+            stretch->record[i]->object = NULL;
+        }
         if (still_out(stretch) == 0) free_stretch(stretch);
         /* else the device may still touch a quarantined block: the slab stays mapped and charged for good */
     }

@@ -8,6 +8,7 @@
 #include "pool/directory.h"
 #include "pool/grow.h"
 #include "pool/preempt.h"
+#include "pool/side.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -84,10 +85,35 @@ static void kick(void *ctx)
 static int fill_min(struct weir_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    int err = wi_pool_grow_locked(pool, pool->opts.buffers_min);
+    int err = wi_pool_grow_locked(pool, pool->opts.buffers_min, pool->opts.progress);
     pthread_mutex_unlock(&pool->lock);
     if (err >= 0) (void)wi_pool_keep(pool); /* nobody else knows the pool yet: the lane has this one producer */
     return err;
+}
+
+void wi_pool_zero_stat(struct weir_pool *pool)
+{
+    wi_store(&pool->stat.retires, 0, relaxed);
+    wi_store(&pool->stat.reaps, 0, relaxed);
+    wi_store(&pool->stat.grows, 0, relaxed);
+    wi_store(&pool->stat.grow_failures, 0, relaxed);
+    wi_store(&pool->stat.shrinks, 0, relaxed);
+    wi_store(&pool->stat.bytes_up, 0, relaxed);
+    wi_store(&pool->stat.bytes_down, 0, relaxed);
+    wi_store(&pool->stat.uploads, 0, relaxed);
+    wi_store(&pool->stat.downloads, 0, relaxed);
+    wi_store(&pool->stat.timed, 0, relaxed);
+    wi_store(&pool->stat.timed_bytes, 0, relaxed);
+    wi_store(&pool->stat.timed_ns, 0, relaxed);
+    wi_store(&pool->stat.hazards, 0, relaxed);
+}
+
+uint64_t wi_pool_leases(const struct weir_pool *pool)
+{
+    uint64_t leases = 0;
+    for (uint32_t i = 0; i < pool->store.records_max; i++)
+        leases += wi_load(&pool->store.records[i].word, relaxed) >> WI_GENERATION_SHIFT;
+    return leases;
 }
 
 int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
@@ -108,13 +134,14 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     pool->life = WI_POOL_OPEN;
     pool->stretches = NULL;
     pool->revived = false;
+    pool->single = false;
     pool->grown_ns = pool->shrunk_ns = pool->quiet_ns = 0;
     wi_store(&pool->total, 0, relaxed);
     wi_store(&pool->fresh, NULL, relaxed);
     wi_store(&pool->wants_growth, 0, relaxed);
     wi_store(&pool->wants_service, 0, relaxed);
     wi_store(&pool->asking, 0, relaxed);
-    memset(&pool->stat, 0, sizeof pool->stat);
+    wi_pool_zero_stat(pool);
     snprintf(pool->name, sizeof pool->name, "%s", spec->opts->name ? spec->opts->name : "pool");
     pool->opts.name = pool->name;
 
@@ -136,9 +163,7 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     };
     err = wi_store_init(&pool->store, &store);
     if (err < 0) goto give_range;
-    pool->leases_before = 0;
-    for (size_t i = 0; i < pool->opts.buffers_max; i++)
-        pool->leases_before += wi_load(&pool->store.records[i].word, relaxed) >> WI_GENERATION_SHIFT;
+    wi_store(&pool->leases_before, wi_pool_leases(pool), relaxed);
     err = fill_min(pool);
     if (err < 0) goto close_store;
     wi_runtime_add_pool(pool->rt, pool);
@@ -164,7 +189,8 @@ bool wi_pool_collect(struct weir_pool *pool)
     pthread_mutex_lock(&pool->lock);
     bool done = false;
     if (pool->life == WI_POOL_CLOSING) {
-        (void)wi_exchange(&pool->fresh, NULL, acquire); /* made, still GONE, never to be seen */
+        struct wi_record *fresh = wi_exchange(&pool->fresh, NULL, acquire); /* made, still GONE, never to be seen */
+        for (; fresh; fresh = fresh->next) (void)wi_and(&fresh->attention, ~(uint32_t)WI_ATTENTION_FRESH, relaxed);
         done = wi_store_collect(&pool->store) == 0;
         if (done) pool->life = WI_POOL_ENDED;
     }
@@ -177,6 +203,7 @@ static void clear_record(struct wi_record *record)
     wi_marks_clear(record);
     wi_free(wi_load(&record->more, relaxed));
     wi_store(&record->more, NULL, relaxed);
+    wi_side_free(record);
     uint64_t generation = wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT;
     wi_store(&record->word, generation << WI_GENERATION_SHIFT, release);
     wi_store(&record->attention, 0, relaxed);
@@ -195,6 +222,7 @@ void wi_pool_recycle(struct weir_pool *pool)
     if (lost > 0)
         wi_log(WARN, "pool", "%s: %llu quarantined objects stay mapped", pool->name, (unsigned long long)lost);
     if (pool->hooks.end) pool->hooks.end(pool);
+    wi_samples_free(pool);
     wi_pool_free_stretches(pool);
     wi_store_fini(&pool->store);
     if (lost == 0) {
@@ -320,6 +348,7 @@ void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
     snprintf(out->name, sizeof out->name, "%s", pool->name);
     out->buffer_bytes = pool->kind <= WI_POOL_TIERED ? pool->opts.buffer_bytes : 0;
     out->memory = pool->opts.memory;
+    out->dtype = pool->opts.dtype;
     out->total = wi_load(&pool->total, acquire);
     for (uint32_t i = 0; i < store->records_max; i++) {
         uint64_t word = wi_load(&store->records[i].word, acquire);
@@ -332,7 +361,8 @@ void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
         default: break;
         }
     }
-    out->acquires -= pool->leases_before + wi_load(&store->stat.ungiven, relaxed);
+    uint64_t others_acquires = wi_load(&pool->leases_before, relaxed) + wi_load(&store->stat.ungiven, relaxed);
+    out->acquires = out->acquires > others_acquires ? out->acquires - others_acquires : 0;
     out->waiting = wi_load(&store->gate, relaxed) & WI_GATE_QUEUED;
     out->lane_hits = wi_load(&store->stat.lane_hits, relaxed);
     out->commons_hits = wi_load(&store->stat.commons_hits, relaxed);
@@ -350,6 +380,15 @@ void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
     out->shrinks = wi_load(&pool->stat.shrinks, relaxed);
     out->bytes_up = wi_load(&pool->stat.bytes_up, relaxed);
     out->bytes_down = wi_load(&pool->stat.bytes_down, relaxed);
+    out->uploads = wi_load(&pool->stat.uploads, relaxed);
+    out->downloads = wi_load(&pool->stat.downloads, relaxed);
+    out->timed = wi_load(&pool->stat.timed, relaxed);
+    out->timed_bytes = wi_load(&pool->stat.timed_bytes, relaxed);
+    out->timed_ns = wi_load(&pool->stat.timed_ns, relaxed);
+    out->hazards = wi_load(&pool->stat.hazards, relaxed);
+    out->contention_ppm = out->acquires ? out->misses * 1000000 / out->acquires : 0;
+    out->transfer_ns = out->timed ? out->timed_ns / out->timed : 0;
+    out->transfer_bytes_per_s = wi_rate(out->timed_bytes, out->timed_ns);
     wi_histogram_read(&store->acquire, &out->acquire);
     wi_histogram_read(&store->wait, &out->wait);
 }

@@ -27,6 +27,7 @@
 #include "pool/context.h"
 #include "pool/store.h"
 #include "pool/ticks.h"
+#include "pool/transfer.h"
 #include "sync/records.h"
 
 #include <weir/stats.h>
@@ -66,12 +67,13 @@ struct weir_pool {
     struct weir_pool_opts   opts; /* buffers: with defaults filled in */
     struct wi_stream_class *streams; /* of stream pools: stream_class.h */
     struct wi_record_range  range;
-    uint64_t                leases_before; /* leases given on these records in earlier pools */
+    _Atomic uint64_t        leases_before; /* leases given on these records in earlier pools, or before a clear */
     /* Make one object for record->object and drop it again; streams and events. */
     int  (*make)(struct weir_pool *pool, struct wi_record *record);
     void (*drop)(struct weir_pool *pool, struct wi_record *record);
     struct wi_pool_hooks hooks;
     struct wi_tier      *tier; /* tiered pools only */
+    bool                 single; /* made by weir_buffer_create() */
 
     pthread_mutex_t    lock;
     enum wi_pool_life  life;       /* under lock */
@@ -90,7 +92,9 @@ struct weir_pool {
 
     struct {
         _Atomic uint64_t retires, reaps, grows, grow_failures, shrinks, bytes_up, bytes_down;
+        _Atomic uint64_t uploads, downloads, timed, timed_bytes, timed_ns, hazards;
     } stat;
+    struct wi_sample sample[WI_SAMPLES];
 };
 
 struct wi_pool_spec {
@@ -106,6 +110,17 @@ struct wi_pool_spec {
     struct wi_pool_hooks hooks;
     struct wi_tier      *tier;
 };
+
+/* Bytes in a second. 0 where no time was measured. */
+static inline uint64_t wi_rate(uint64_t bytes, uint64_t ns)
+{
+    return ns ? (uint64_t)((unsigned __int128)bytes * WI_NS_PER_S / ns) : 0;
+}
+
+/* Leases given on the pool's records since they were first used. */
+uint64_t wi_pool_leases(const struct weir_pool *pool);
+/* Zero the counters. What is counted meanwhile may survive. */
+void wi_pool_zero_stat(struct weir_pool *pool);
 
 /* Make a pool with opts->buffers_min objects. Blocks. On failure nothing is left behind. */
 int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out);
@@ -144,7 +159,8 @@ void wi_runtime_add_pool(struct weir_runtime *rt, struct weir_pool *pool);
 void wi_runtime_remove_pool(struct weir_runtime *rt, struct weir_pool *pool);
 /* A pool that has been removed and closed: free it now if everything is home, else leave it to the monitor. */
 void wi_runtime_bury_pool(struct weir_runtime *rt, struct weir_pool *pool);
-/* When a monitor period began, on CLOCK_MONOTONIC. */
+/* The monitor period of a time, and when a period began, on CLOCK_MONOTONIC. */
+uint32_t wi_runtime_period(const struct weir_runtime *rt, uint64_t now_ns);
 uint64_t wi_runtime_period_start_ns(const struct weir_runtime *rt, uint32_t period);
 
 #endif

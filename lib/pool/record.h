@@ -56,6 +56,7 @@ struct wi_store;
 struct wi_fifo_node;
 struct wi_slab;
 struct wi_record_more;
+struct wi_side;
 
 struct wi_record {
     /* Line 1: all that a hit touches. */
@@ -79,7 +80,7 @@ struct wi_record {
     void                  *object; /* struct wi_stretch of a buffer, struct wi_stream of a stream, struct wi_event of an event */
     _Atomic uint64_t       bytes_up;
     _Atomic uint64_t       bytes_down;
-    uint64_t               mirror; /* device mirror of a host buffer, 0: not made */
+    _Atomic(struct wi_side *) side; /* side.h; made on first need, kept */
     const void            *lease_site; /* return address of the acquire, for the leak report */
     uint64_t               user;       /* of the lease, in pools that preempt */
 };

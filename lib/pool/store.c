@@ -86,13 +86,27 @@ int wi_store_init(struct wi_store *store, const struct wi_store_opts *opts)
         store->pile_count = 0;
         wi_store(&store->available, 0, relaxed);
         wi_store(&store->count, 0, relaxed);
-        memset(&store->stat, 0, sizeof store->stat);
-        wi_histogram_clear(&store->acquire);
-        wi_histogram_clear(&store->wait);
+        wi_store_zero(store);
         wi_store(&store->gate, (opts->headroom ? WI_GATE_PERMITS : 0) | opts->gate, seq_cst);
     }
     wi_queue_leave(store);
     return err;
+}
+
+void wi_store_zero(struct wi_store *store)
+{
+    wi_store(&store->stat.misses, 0, relaxed);
+    wi_store(&store->stat.lane_hits, 0, relaxed);
+    wi_store(&store->stat.commons_hits, 0, relaxed);
+    wi_store(&store->stat.steal_hits, 0, relaxed);
+    wi_store(&store->stat.slow_slot_hits, 0, relaxed);
+    wi_store(&store->stat.handoffs, 0, relaxed);
+    wi_store(&store->stat.timeouts, 0, relaxed);
+    wi_store(&store->stat.misuses, 0, relaxed);
+    wi_store(&store->stat.lies, 0, relaxed);
+    wi_store(&store->stat.ungiven, 0, relaxed);
+    wi_histogram_clear(&store->acquire);
+    wi_histogram_clear(&store->wait);
 }
 
 void wi_store_fini(struct wi_store *store)
@@ -366,24 +380,25 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
 
 /* ---- closing and sweeping ---- */
 
-static bool take_home(struct wi_record *record)
+static bool take_home(struct wi_record *record, enum wi_state to)
 {
     uint64_t word = wi_load(&record->word, seq_cst);
     while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
-        if (wi_cas(&record->word, &word, wi_word_with(word, WI_GONE), acquire)) return true;
+        if (wi_cas(&record->word, &word, wi_word_with(word, to), acquire)) return true;
     }
     return false;
 }
 
-static void set_gone(struct wi_record *record)
+/* pre: the record is FREE and not HOME, in the caller's hand. */
+static void set_state(struct wi_record *record, enum wi_state to)
 {
     uint64_t word = wi_load(&record->word, relaxed);
-    wi_store(&record->word, wi_word_with(word, WI_GONE), release);
+    wi_store(&record->word, wi_word_with(word, to), release);
 }
 
-bool wi_store_take(struct wi_store *store, struct wi_record *record)
+bool wi_store_take(struct wi_store *store, struct wi_record *record, enum wi_state to)
 {
-    if (!take_home(record)) return false;
+    if (!take_home(record, to)) return false;
     if (store->headroom) wi_sub(&store->available, 1, relaxed);
     return true;
 }
@@ -393,39 +408,61 @@ size_t wi_store_collect(struct wi_store *store)
     struct wi_record    *record;
     struct wi_fifo_node *node;
     wi_assert(wi_load(&store->gate, relaxed) & WI_GATE_SHUT);
-    while ((record = wi_ring_take_spmc(&store->lane))) set_gone(record);
+    while ((record = wi_ring_take_spmc(&store->lane))) set_state(record, WI_GONE);
     for (int i = 0; i < WI_COMMONS_TRIES && wi_load(&store->count, seq_cst) > 0; i++) {
         while ((record = wi_fifo_take(&store->fifo, &node))) {
             wi_sub(&store->count, 1, relaxed);
             record->node = node;
-            set_gone(record);
+            set_state(record, WI_GONE);
         }
     }
     size_t out = 0;
     for (uint32_t i = 0; i < store->records_max; i++) {
         record = &store->records[i];
         uint64_t state = wi_word_state(wi_load(&record->word, acquire));
-        if (state == WI_GONE || state == WI_QUARANTINED || take_home(record)) continue;
+        if (state == WI_GONE || state == WI_QUARANTINED || take_home(record, WI_GONE)) continue;
         out++;
     }
     return out;
 }
 
+int64_t wi_store_elsewhere(const struct wi_store *store)
+{
+    return wi_load(&store->count, seq_cst) + (int64_t)wi_ring_count(&store->lane);
+}
+
+/*
+ * Under the queue's lock: who believes "empty" holds that lock too, so a record in this hand is missed only when it
+ * has left for good.
+ */
+static struct wi_record *pull_locked(struct wi_store *store)
+{
+    struct wi_fifo_node *node;
+    struct wi_record    *record = wi_ring_take_spmc(&store->lane);
+    if (!record && (record = wi_fifo_take(&store->fifo, &node))) {
+        wi_sub(&store->count, 1, relaxed);
+        record->node = node;
+    }
+    return record;
+}
+
+struct wi_record *wi_store_pull(struct wi_store *store, enum wi_state to)
+{
+    wi_queue_enter(store);
+    struct wi_record *record = pull_locked(store);
+    if (record) {
+        set_state(record, to);
+        if (store->headroom) wi_sub(&store->available, 1, relaxed);
+    }
+    wi_queue_leave(store);
+    return record;
+}
+
 void wi_store_sweep(struct wi_store *store)
 {
-    /*
-     * One record at a time, each under the queue's lock: who believes "empty" holds that lock too, so a record
-     * in this hand is never missed.
-     */
-    int64_t todo = wi_load(&store->count, seq_cst) + (int64_t)wi_ring_count(&store->lane);
-    for (; todo > 0; todo--) {
-        struct wi_fifo_node *node;
+    for (int64_t todo = wi_store_elsewhere(store); todo > 0; todo--) {
         wi_queue_enter(store);
-        struct wi_record *record = wi_ring_take_spmc(&store->lane);
-        if (!record && (record = wi_fifo_take(&store->fifo, &node))) {
-            wi_sub(&store->count, 1, relaxed);
-            record->node = node;
-        }
+        struct wi_record *record = pull_locked(store);
         if (record) {
             bool diverted = (wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT) &&
                             store->owner.divert && store->owner.divert(store->owner.ctx, record);

@@ -174,10 +174,16 @@ int  wi_store_put(struct wi_store *store, struct wi_record *record, enum wi_stat
 void wi_store_publish_lane(struct wi_store *store, struct wi_record *record, enum wi_state from);
 
 /*
- * Claim one free record by its own word, wherever its slot is; it becomes GONE. False: not free, or not HOME. For
- * retiring a slab.
+ * Claim one free record by its own word, wherever its slot is; it becomes GONE or RETIRING, as `to` says. False: not
+ * free, or not HOME. For retiring a slab, and for clearing.
  */
-bool wi_store_take(struct wi_store *store, struct wi_record *record);
+bool wi_store_take(struct wi_store *store, struct wi_record *record, enum wi_state to);
+/* How many objects are in the lane and the commons, about. */
+int64_t wi_store_elsewhere(const struct wi_store *store);
+/* Take one object out of the lane or the commons, as wi_store_take() does. NULL: there is none. Blocks. */
+struct wi_record *wi_store_pull(struct wi_store *store, enum wi_state to);
+/* Zero the statistics. What is counted meanwhile may survive. */
+void wi_store_zero(struct wi_store *store);
 /* Put records marked DIVERT out of the commons and the lane, by owner.divert; nobody sees a false "empty" meanwhile. Blocks. */
 void wi_store_sweep(struct wi_store *store);
 /*

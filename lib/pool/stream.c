@@ -70,23 +70,21 @@ static int issue_copy(struct weir_stream *lease, struct weir_slice slice, uint64
     WI_TRY(wi_mark_reserve(record, stream));
 
     struct wi_context *context = stream->context;
+    struct wi_transfer transfer = {.record = record, .stream = stream, .offset = slice.offset,
+                                   .bytes = slice.bytes, .kind = kind};
     uint64_t           host = (uint64_t)(uintptr_t)record->face.host + slice.offset;
     struct wi_copy     copy = {.dst = kind == WI_COPY_UP ? address : host,
                                .src = kind == WI_COPY_UP ? host : address,
                                .bytes = slice.bytes,
                                .kind = kind};
+    WI_TRY(wi_transfer_begin(&transfer));
     int err = context->device->ops->copy(context->device, &copy, stream->handle);
-    if (err < 0) return wi_issue_failed(context, err);
-    wi_mark(record, stream, slice.bytes);
-
-    struct weir_pool *pool = wi_pool_of(record);
-    if (kind == WI_COPY_UP) {
-        wi_bump(&record->bytes_up, slice.bytes);
-        wi_add(&pool->stat.bytes_up, slice.bytes, relaxed);
-    } else {
-        wi_bump(&record->bytes_down, slice.bytes);
-        wi_add(&pool->stat.bytes_down, slice.bytes, relaxed);
+    if (err < 0) {
+        wi_transfer_drop(&transfer);
+        return wi_issue_failed(context, err);
     }
+    wi_transfer_end(&transfer);
+    wi_mark(record, stream, slice.bytes);
     return 0;
 }
 

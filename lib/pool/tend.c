@@ -17,7 +17,7 @@ static size_t size_after_growth(const struct weir_pool *pool, size_t total)
 static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
 {
     size_t target = size_after_growth(pool, total);
-    int    err = wi_pool_grow_locked(pool, target - total);
+    int    err = wi_pool_grow_locked(pool, target - total, NULL);
     if (err < 0) {
         char text[256];
         (void)weir_error_text(text, sizeof text);

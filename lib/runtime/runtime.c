@@ -209,6 +209,11 @@ void wi_runtime_bury_pool(struct weir_runtime *rt, struct weir_pool *pool)
     wi_kick(&rt->context.monitor); /* an object may have come home between the collect and the list */
 }
 
+uint32_t wi_runtime_period(const struct weir_runtime *rt, uint64_t now_ns)
+{
+    return (uint32_t)((now_ns - rt->begin_ns) / rt->period_ns);
+}
+
 uint64_t wi_runtime_period_start_ns(const struct weir_runtime *rt, uint32_t period)
 {
     return rt->begin_ns + period * rt->period_ns;

@@ -83,6 +83,7 @@ static void json_pool(struct wi_text *text, struct weir_pool *pool)
 #define X(name, help) wi_json_u64(text, #name, stats.name);
     WEIR_POOL_GAUGES(X)
     WEIR_POOL_COUNTERS(X)
+    WEIR_POOL_RATES(X)
 #undef X
     json_latency(text, "acquire", &stats.acquire);
     json_latency(text, "wait", &stats.wait);
@@ -169,6 +170,10 @@ static void format_prometheus(struct weir_runtime *rt, struct wi_text *text)
 #define X(name, help) \
     prometheus_series(rt, text, #name, "counter", "_total", help, offsetof(struct weir_pool_stats, name));
     WEIR_POOL_COUNTERS(X)
+#undef X
+#define X(name, help) \
+    prometheus_series(rt, text, #name, "gauge", "", help, offsetof(struct weir_pool_stats, name));
+    WEIR_POOL_RATES(X)
 #undef X
     pthread_mutex_unlock(&rt->pools_lock);
 }
