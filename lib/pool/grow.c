@@ -118,8 +118,12 @@ static int grow_objects_locked(struct weir_pool *pool, size_t count)
 
 static bool is_gone(const struct wi_record *record)
 {
-    return wi_word_state(wi_load(&record->word, acquire)) == WI_GONE &&
-           !(wi_load(&record->attention, relaxed) & WI_ATTENTION_FRESH);
+    /*
+     * order(fresh): acquire; pairs with the clearing in wi_pool_keep(). FRESH before the word: read the other way
+     * round, a record that the keeper publishes in between would seem GONE, and be pushed a second time.
+     */
+    if (wi_load(&record->attention, acquire) & WI_ATTENTION_FRESH) return false;
+    return wi_word_state(wi_load(&record->word, acquire)) == WI_GONE;
 }
 
 /* Put back what is GONE though its stretch is not retiring. Returns how many objects came back. */
