@@ -15,6 +15,7 @@
 
 #define THREADS_MAX     4096
 #define NOTES_MAX       64
+#define LINES_SHOWN     5
 #define STACK_BYTES     ((size_t)512 << 10)
 #define WATCH_PERIOD_NS UINT64_C(100000000)
 #define NS_PER_S        UINT64_C(1000000000)
@@ -151,11 +152,16 @@ static void print_command(FILE *file)
     fprintf(file, "\n");
 }
 
-/* The emulated device says through the log what was misused, or still alive at its end. */
+/*
+ * The emulated device says through the log what was misused, or still alive at its end. Of the rest a few lines
+ * are shown: a program that lets growth fail on purpose hears of it often.
+ */
 static void hear(void *ctx, uint32_t level, const char *component, const char *message)
 {
+    static _Atomic uint32_t shown;
     (void)ctx;
-    fprintf(stderr, "weir: %s: %s\n", component, message);
+    if (level == WEIR_LOG_ERROR || wi_add(&shown, 1, relaxed) < LINES_SHOWN)
+        fprintf(stderr, "weir: %s: %s\n", component, message);
     stress_require(level > WEIR_LOG_WARN || strcmp(component, "device") != 0 ||
                        wi_load(&loss_expected, relaxed),
                    "%s", message);
