@@ -64,7 +64,11 @@ WEIR_API WEIR_MUST_CHECK int weir_tier_set_budget(struct weir_pool *pool, struct
  */
 WEIR_API WEIR_MUST_CHECK int weir_tier_step(struct weir_pool *pool, uint64_t now_ns);
 
-enum weir_access { WEIR_READ = 1, WEIR_WRITE = 2 };
+enum weir_access {
+    WEIR_READ = 1,
+    WEIR_WRITE = 2,
+    WEIR_PEEK = 4 /* with the others: the policy does not hear of this borrow */
+};
 
 /* Which pointer a borrow asks for. */
 enum weir_where {

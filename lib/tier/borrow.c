@@ -103,7 +103,8 @@ int weir_buffer_borrow(struct weir_buffer *buffer, enum weir_where where, enum w
     uint64_t          word = 0, token = 0;
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
     WI_ENSURE(where >= WEIR_WHERE_HOST && where <= WEIR_WHERE_ANY, INVAL, .detail = "where is not one of enum weir_where");
-    WI_ENSURE(access >= WEIR_READ && access <= (WEIR_READ | WEIR_WRITE), INVAL, .detail = "access has no right");
+    WI_ENSURE((access & (WEIR_READ | WEIR_WRITE)) && access <= (WEIR_READ | WEIR_WRITE | WEIR_PEEK), INVAL,
+              .detail = "access is not READ, WRITE or both");
     WI_TRY(wi_lease_buffer(buffer, &record));
     struct wi_tier *tier = wi_tier_of(record);
     WI_ENSURE(tier, KIND, .detail = "the buffer is not of a tiered pool");
@@ -114,7 +115,7 @@ int weir_buffer_borrow(struct weir_buffer *buffer, enum weir_where where, enum w
         WI_ENSURE(!stream_lease, INVAL, .detail = "a stream is for borrows with WEIR_WHERE_DEVICE");
     }
     struct wi_place *place = record->object;
-    touch(tier, place->index);
+    if (!(access & WEIR_PEEK)) touch(tier, place->index);
     WI_TRY(hold(tier, place, where, access, deadline_ns, &word, &token));
     struct wi_block block = wi_tier_block(tier, word);
     *out = (struct weir_view){.buffer = buffer,
