@@ -140,6 +140,20 @@ static void look_up(struct stress_thread *self)
     }
 }
 
+/* Nobody uses the pool any more, but a growth that was asked for before may still come. */
+static void trim_to_min(struct weir_pool *pool)
+{
+    struct weir_pool_stats stats = {.struct_size = sizeof(stats)};
+    uint64_t               until_ns = weir_deadline_after_ns(30 * NS_PER_S);
+    do {
+        stress_ok(weir_pool_trim(pool, 0, until_ns));
+        stress_ok(weir_pool_stats_read(pool, &stats));
+        if (stats.total == buffers_min) return;
+        stress_sleep_ns(10 * MS);
+    } while (weir_clock_ns() < until_ns);
+    stress_require(stats.total == buffers_min, "%llu buffers stay", (unsigned long long)stats.total);
+}
+
 int main(int count, char **words)
 {
     struct weir_pool *pool;
@@ -158,14 +172,12 @@ int main(int count, char **words)
     stress_start(look_up, pool, 2);
     stress_join();
     stress_ok(weir_runtime_sync(rt, 0, weir_deadline_after_ns(30 * NS_PER_S)));
-    stress_ok(weir_pool_trim(pool, 0, weir_deadline_after_ns(30 * NS_PER_S)));
+    trim_to_min(pool);
     stress_check_rest(pool);
 
     struct weir_pool_stats    stats = {.struct_size = sizeof(stats)};
     struct weir_runtime_stats runtime = {.struct_size = sizeof(runtime)};
     stress_ok(weir_pool_stats_read(pool, &stats));
-    stress_require(stats.total <= buffers_max && stats.total >= buffers_min, "%llu buffers",
-                   (unsigned long long)stats.total);
     stress_require(stats.acquires == wi_load(&leases, relaxed), "%llu leases",
                    (unsigned long long)stats.acquires);
     stress_note("leases", (double)stats.acquires);
@@ -176,7 +188,6 @@ int main(int count, char **words)
     stress_note("trims", (double)wi_load(&trims, relaxed));
     stress_note("addresses_found", (double)wi_load(&found, relaxed));
     stress_note("addresses_gone", (double)wi_load(&gone, relaxed));
-    stress_note("total_at_rest", (double)stats.total);
     stress_unwatch(pool);
     weir_pool_destroy(pool);
     stress_ok(weir_runtime_stats_read(rt, &runtime));

@@ -209,18 +209,27 @@ static size_t still_out(const struct wi_stretch *stretch)
     return out;
 }
 
+/*
+ * May the stretch leave, so that `buffers` of `total` stay? The oldest one never does: it has buffers_min, and were
+ * it to go while a larger one stays, the pool could not come down to buffers_min any more.
+ */
+static bool may_leave(const struct wi_stretch *stretch, size_t total, size_t buffers)
+{
+    size_t blocks = stretch->slab->blocks;
+    return stretch->next && total >= blocks && total - blocks >= buffers;
+}
+
 size_t wi_pool_shrink_locked(struct weir_pool *pool, size_t buffers)
 {
     size_t total = wi_load(&pool->total, relaxed);
     for (struct wi_stretch *stretch = pool->stretches; stretch; stretch = stretch->next) {
-        size_t blocks = stretch->slab->blocks;
         if (stretch->retiring) {
             total -= still_out(stretch);
             continue;
         }
-        if (total < blocks || total - blocks < buffers) continue;
+        if (!may_leave(stretch, total, buffers)) continue;
         mark_stretch(pool, stretch);
-        total -= blocks;
+        total -= stretch->slab->blocks;
     }
     return wi_pool_settle_locked(pool);
 }
@@ -230,13 +239,12 @@ uint64_t wi_pool_retire_bytes_locked(struct weir_pool *pool, const struct wi_bud
     uint64_t leaving = 0;
     size_t   total = wi_load(&pool->total, relaxed);
     for (struct wi_stretch *stretch = pool->stretches; stretch; stretch = stretch->next) {
-        size_t blocks = stretch->slab->blocks;
-        bool   mine = stretch->slab->budget == budget;
+        bool mine = stretch->slab->budget == budget;
         if (stretch->retiring) {
             total -= still_out(stretch);
-        } else if (mine && leaving < bytes && total >= blocks && total - blocks >= pool->opts.buffers_min) {
+        } else if (mine && leaving < bytes && may_leave(stretch, total, pool->opts.buffers_min)) {
             mark_stretch(pool, stretch);
-            total -= blocks;
+            total -= stretch->slab->blocks;
         } else {
             continue;
         }
