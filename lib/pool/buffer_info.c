@@ -85,7 +85,7 @@ int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir_buffer_i
         .last_use_ns = wi_runtime_period_start_ns(pool->rt, wi_load(&record->period, relaxed)),
         .state = public_state(record),
         .flags = pool->kind == WI_POOL_BUFFERS ? WEIR_BUFFER_PINNED : 0,
-        .memory = pool->opts.memory,
+        .memory = wi_load(&pool->memory, relaxed),
         .dtype = pool->opts.dtype,
     };
     const struct wi_side *side = wi_side_of(record);

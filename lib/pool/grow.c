@@ -47,12 +47,13 @@ static int make_stretch(struct weir_pool *pool, size_t count, weir_progress_fn *
         err = WI_FAIL(NOMEM, .call = "calloc", .detail = "a stretch of a pool");
         goto free_stretch;
     }
+    uint32_t            memory = wi_load(&pool->memory, relaxed);
     struct wi_slab_opts slab = {
         .device = pool->context->device,
-        .budget = wi_context_budget(pool->context, pool->opts.memory),
+        .budget = wi_context_budget(pool->context, memory),
         .block_bytes = pool->opts.buffer_bytes,
         .blocks = count,
-        .memory = pool->opts.memory,
+        .memory = memory,
         .flags = pool->opts.flags & WEIR_POOL_PAGEABLE_OK ? WI_SLAB_PAGEABLE_OK : 0,
         .numa_mask = pool->opts.numa_mask,
         .progress = progress,
@@ -96,7 +97,7 @@ static int grow_buffers_locked(struct weir_pool *pool, size_t count, weir_progre
         free_stretch(stretch);
         return err;
     }
-    pool->opts.memory = stretch->slab->memory; /* the actual kind is readable */
+    wi_store(&pool->memory, stretch->slab->memory, relaxed); /* the actual kind is readable */
     stretch->next = pool->stretches;
     pool->stretches = stretch;
     for (size_t i = 0; i < count; i++) push_fresh(pool, stretch->record[i]);

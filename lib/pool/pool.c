@@ -137,6 +137,7 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     pool->single = false;
     pool->grown_ns = pool->shrunk_ns = pool->quiet_ns = 0;
     wi_store(&pool->total, 0, relaxed);
+    wi_store(&pool->memory, pool->opts.memory, relaxed);
     wi_store(&pool->fresh, NULL, relaxed);
     wi_store(&pool->wants_growth, 0, relaxed);
     wi_store(&pool->wants_service, 0, relaxed);
@@ -347,7 +348,7 @@ void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
     memset(out, 0, sizeof *out);
     snprintf(out->name, sizeof out->name, "%s", pool->name);
     out->buffer_bytes = pool->kind <= WI_POOL_TIERED ? pool->opts.buffer_bytes : 0;
-    out->memory = pool->opts.memory;
+    out->memory = wi_load(&pool->memory, relaxed);
     out->dtype = pool->opts.dtype;
     out->total = wi_load(&pool->total, acquire);
     for (uint32_t i = 0; i < store->records_max; i++) {

@@ -79,6 +79,7 @@ struct weir_pool {
     enum wi_pool_life  life;       /* under lock */
     struct wi_stretch *stretches;  /* under lock; readers of address lookup: epoch (directory.c) */
     _Atomic uint64_t   total;      /* objects that exist */
+    _Atomic uint32_t   memory;     /* enum weir_memory: the actual kind; written under lock, read by stats */
     bool               revived;    /* under lock: a retiring stretch was kept after all */
     uint64_t           grown_ns;   /* monitor: time of the last growth, shrink, and of the first quiet period */
     uint64_t           shrunk_ns;
