@@ -29,7 +29,17 @@ struct weir_runtime_opts {
     uint32_t    streams_compute;    /* streams of class COMPUTE; 0: 4 */
     uint32_t    streams_comm;       /* streams of class COMM; 0: 2 */
     uint32_t    streams_high;       /* streams of class HIGH; 0: 1 */
-    uint32_t    events_max;         /* events that may be leased at once; 0: WEIR_EVENTS_MAX, else 1024 */
+    uint32_t    events_max;         /* events of each kind that may be leased at once; 0: WEIR_EVENTS_MAX, else 1024 */
+    uint32_t    stream_reuse;       /* enum weir_stream_reuse; 0: DRAINED */
+    uint32_t    affinity;           /* enum weir_affinity: whether affinity keys are heeded; 0: ON */
+    uint32_t    affinity_keys_max;  /* keys remembered for each stream class; 0: 1024 */
+    uint32_t    streams_shared;     /* shared streams of each class, made on first use; 0: 4 */
+    uint32_t    streams_adopted_max; /* of the host program's streams, and graphs, at one time; 0: 128 */
+    uint32_t    events_adopted_max; /* of the host program's events, at one time; 0: 128 */
+    uint32_t    events_min;         /* events of each kind that are made at once and stay; 0: 16 */
+    uint32_t    priority_compute;   /* of the class's streams, enum weir_priority: LOW is the device's least, HIGH */
+    uint32_t    priority_comm;      /* its greatest, NORMAL half-way; 0: NORMAL, NORMAL and HIGH */
+    uint32_t    priority_high;
 };
 
 /*

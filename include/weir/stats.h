@@ -97,6 +97,41 @@ WEIR_API int weir_stream_stats_read(struct weir_runtime *rt, uint32_t stream_cla
 /* weir_event_stats_read - of the runtime's events. Fails: INVAL. */
 WEIR_API int weir_event_stats_read(struct weir_runtime *rt, struct weir_pool_stats *out);
 
+/*
+ * All streams of a class, shared ones included. X(name, help): one list makes the struct and the texts.
+ */
+#define WEIR_STREAM_TOTALS(X)                                                                      \
+    X(streams, "gauge", "streams that exist")                                                      \
+    X(free, "gauge", "streams that are free and drained")                                          \
+    X(acquired, "gauge", "streams held by callers")                                                \
+    X(busy, "gauge", "streams released, or shared, with work pending")                             \
+    X(failed, "gauge", "streams never reused because recording on them failed")                    \
+    X(shared, "gauge", "streams that several callers may issue on")                                \
+    X(acquires, "counter", "leases and shares given")                                              \
+    X(active_ns, "counter", "time that streams were leased, present leases included")              \
+    X(active_average_ns, "gauge", "time of one lease")                                             \
+    X(last_use_ns, "gauge", "begin or end of the latest lease")                                    \
+    X(copies, "counter", "copies queued")                                                          \
+    X(bytes_up, "counter", "bytes uploaded")                                                       \
+    X(bytes_down, "counter", "bytes downloaded")                                                   \
+    X(events_recorded, "counter", "events recorded by callers")                                    \
+    X(syncs, "counter", "waits for a stream")                                                      \
+    X(affinity_keys, "gauge", "affinity keys that are bound to a stream")                          \
+    X(affinity_hits, "counter", "acquires with a key that got the key's stream")                   \
+    X(affinity_misses, "counter", "acquires with a key that got another stream, or its first")     \
+    X(affinity_evictions, "counter", "keys that gave way to others")
+
+struct weir_stream_totals {
+    size_t struct_size;
+#define X(name, type, help) uint64_t name;
+    WEIR_STREAM_TOTALS(X)
+#undef X
+};
+
+/* weir_stream_totals_read - of one class, see enum weir_stream_class; 0: of all. Set out->struct_size first. Fails: INVAL. */
+WEIR_API int weir_stream_totals_read(struct weir_runtime *rt, uint32_t stream_class,
+                                     struct weir_stream_totals *out);
+
 struct weir_runtime_stats {
     size_t   struct_size;
     uint64_t pools;

@@ -18,7 +18,7 @@
 
 #include <pthread.h>
 
-#define WI_STREAMS_MAX 1024 /* leased and adopted streams of one runtime, over its whole life */
+#define WI_STREAMS_MAX 1024 /* numbers for the streams of one runtime; adopted ones use theirs again */
 
 struct wi_stream;
 struct wi_poll;
@@ -46,6 +46,7 @@ struct wi_context {
     /* How a record comes home whose device work is done: wi_pool_home(). */
     void (*home)(struct wi_reaper *reaper, struct wi_record *record);
     _Atomic(struct wi_poll *) polls; /* inbox of the keeper: events that somebody sleeps for; poll.h */
+    pthread_mutex_t           poll_lock; /* held while the keeper queries them: who destroys an event takes it first */
 
     struct wi_kick      keeper;
     struct wi_kick      monitor;

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* event.c - the public face of events */
 #include "base/alloc.h"
-#include "pool/lease.h"
+#include "pool/adopt.h"
+#include "pool/current.h"
+#include "pool/grow.h"
 #include "pool/poll.h"
 #include "pool/runtime_pools.h"
+#include "pool/stream_issue.h"
 #include "pool/watch.h"
 
 #include <weir/stream.h>
@@ -34,28 +37,33 @@ int weir_event_acquire(struct weir_runtime *rt, uint32_t flags, uint64_t deadlin
     return 0;
 }
 
-int weir_event_release(struct weir_event *event)
+int weir_event_release(struct weir_event *lease)
 {
-    return wi_lease_release(event, WI_POOL_EVENTS);
+    struct wi_event *event;
+    if (!lease) return 0;
+    WI_TRY(wi_lease_event(lease, &event));
+    return event->adopted ? wi_adopt_end_event(lease) : wi_lease_release(lease, WI_POOL_EVENTS);
 }
 
-int weir_event_record(struct weir_event *lease, struct weir_stream *stream_lease)
+int weir_event_record(struct weir_event *lease, struct weir_stream *given)
 {
     struct wi_event  *event;
-    struct wi_stream *stream;
+    struct wi_stream *stream, *ticks;
     WI_TRY(wi_lease_event(lease, &event));
-    WI_TRY(wi_lease_stream(stream_lease, &stream));
+    WI_TRY(wi_issue_begin(given, &stream, &ticks));
     struct wi_context          *context = stream->context;
     const struct wi_device_ops *ops = context->device->ops;
     if (wi_load(&event->recorded, relaxed)) {
         int err = ops->event_query(context->device, event->handle);
         WI_ENSURE(err != WEIR_EAGAIN, BUSY, .detail = "the event's earlier point has not passed");
-        if (err < 0) return wi_issue_failed(context, err);
+        /* A point inside a graph has no moment at which it passes. */
+        if (err < 0 && err != WEIR_ECAPTURE) return wi_issue_failed(context, err);
     }
     int err = ops->event_record(context->device, event->handle, stream->handle);
     if (err < 0) return wi_issue_failed(context, err);
     wi_store(&event->recorded, 1, relaxed);
-    wi_stream_touch(stream);
+    wi_add(&stream->stat.events_recorded, 1, relaxed);
+    wi_stream_touch(ticks);
     return 0;
 }
 
@@ -97,6 +105,54 @@ int weir_event_elapsed_ns(struct weir_event *start_lease, struct weir_event *end
     return context->device->ops->event_elapsed(context->device, start->handle, end->handle, out_ns);
 }
 
+/* ---- clearing ---- */
+
+/* Destroy what is free beyond events_min, one at a time, so that others go on being served. */
+static void destroy_spare_locked(struct weir_pool *pool)
+{
+    struct wi_store  *store = &pool->store;
+    struct wi_record *record;
+    uint32_t          at = 0;
+    while (wi_load(&pool->total, relaxed) > pool->opts.buffers_min) {
+        while (at < store->records_max && !wi_store_take(store, &store->records[at], WI_GONE)) at++;
+        if (at < store->records_max) {
+            record = &store->records[at];
+        } else if (!(record = wi_store_pull(store, WI_GONE))) {
+            return;
+        }
+        wi_sub(&pool->total, 1, release);
+        pool->drop(pool, record);
+    }
+}
+
+static int clear_pool(struct weir_pool *pool)
+{
+    struct weir_pool_stats stats;
+    /* A wait that was given up may have left the keeper in the middle of a query. */
+    pthread_mutex_lock(&pool->context->poll_lock);
+    pthread_mutex_lock(&pool->lock);
+    if (!(wi_load(&pool->store.gate, relaxed) & WI_GATE_SHUT)) {
+        destroy_spare_locked(pool);
+        wi_store_zero(&pool->store);
+        wi_pool_zero_stat(pool);
+        wi_store(&pool->leases_before, wi_pool_leases(pool), relaxed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    pthread_mutex_unlock(&pool->context->poll_lock);
+    wi_pool_read_stats(pool, &stats);
+    return (int)stats.leased;
+}
+
+int weir_event_clear(struct weir_runtime *rt)
+{
+    WI_ENSURE(rt, INVAL, .detail = "runtime is NULL");
+    WI_TRY(wi_process_check());
+    int leased = 0;
+    for (uint32_t flags = 0; flags <= WEIR_EVENT_TIMING; flags++)
+        leased += clear_pool(wi_runtime_event_pool(rt, flags));
+    return leased;
+}
+
 /* ---- making ---- */
 
 static int make_event(struct weir_pool *pool, struct wi_record *record)
@@ -119,15 +175,17 @@ static void drop_event(struct weir_pool *pool, struct wi_record *record)
 {
     struct wi_event  *event = record->object;
     struct wi_device *device = pool->context->device;
-    if (!wi_load(&device->lost, relaxed)) (void)device->ops->event_destroy(device, event->handle);
+    bool              ours = !event->adopted && !wi_load(&device->lost, relaxed);
+    if (ours) (void)device->ops->event_destroy(device, event->handle);
     wi_free(event);
     record->object = NULL;
 }
 
-int wi_event_pool_make(struct weir_runtime *rt, uint32_t flags, uint32_t count_max, struct weir_pool **out)
+int wi_event_pool_make(struct weir_runtime *rt, uint32_t flags, uint32_t count_min, uint32_t count_max,
+                       struct weir_pool **out)
 {
-    uint32_t              count_min = count_max < 16 ? count_max : 16;
-    struct weir_pool_opts opts = {.name = flags & WEIR_EVENT_TIMING ? "timing events" : "events",
+    static const char *const name[] = {"events", "timing events", "adopted events"};
+    struct weir_pool_opts opts = {.name = name[flags],
                                   .buffers_min = count_min,
                                   .buffers_max = count_max,
                                   .grow_factor_percent = 200,

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/lease.h"
 
+#include "pool/stream_class.h"
 #include "pool/watch.h"
 
 static int lease_record(const void *lease, enum wi_pool_kind kind, struct wi_record **out)
@@ -12,8 +13,9 @@ static int lease_record(const void *lease, enum wi_pool_kind kind, struct wi_rec
     WI_TRY(wi_watch_release(lease, &record));
     enum wi_pool_kind its = wi_pool_of(record)->kind;
     WI_ENSURE(its == kind || (its == WI_POOL_TIERED && kind == WI_POOL_BUFFERS), KIND, .detail = "the handle is of another kind");
-    uint64_t state = wi_word_state(wi_load(&record->word, relaxed));
-    WI_ENSURE(state == WI_LEASED, NOTLEASED, .detail = "the handle is not leased");
+    uint64_t state = wi_word_state(wi_load(&record->word, acquire));
+    bool     shared = kind == WI_POOL_STREAMS && wi_pool_of(record)->stream_class == WI_STREAMS_SHARED;
+    WI_ENSURE(state == WI_LEASED || (shared && state == WI_FREE), NOTLEASED, .detail = "the handle is not leased");
     *out = record;
     return 0;
 }
@@ -37,6 +39,15 @@ int wi_lease_event(const struct weir_event *event, struct wi_event **out)
     WI_TRY(lease_record(event, WI_POOL_EVENTS, &record));
     *out = record->object;
     return 0;
+}
+
+int wi_lease_open(const struct weir_pool *pool)
+{
+    uint32_t gate = wi_load(&pool->store.gate, acquire);
+    if (WI_LIKELY(!(gate & WI_GATE_SHUT))) return 0;
+    if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
+    if (gate & WI_GATE_LOST) return WI_FAIL(DEVICE, .detail = "the device was lost; rebuild the runtime");
+    return WI_FAIL(CLOSED, .detail = "the runtime was destroyed");
 }
 
 int wi_lease_release(const void *lease, enum wi_pool_kind kind)

@@ -18,6 +18,9 @@ int wi_lease_buffer(const struct weir_buffer *buffer, struct wi_record **out);
 int wi_lease_stream(const struct weir_stream *stream, struct wi_stream **out);
 int wi_lease_event(const struct weir_event *event, struct wi_event **out);
 
+/* May leases be given? Fails: CLOSED, DEVICE, FORKED. */
+int wi_lease_open(const struct weir_pool *pool);
+
 /* Release of any kind; see weir_buffer_release(). */
 int wi_lease_release(const void *lease, enum wi_pool_kind kind);
 

@@ -36,6 +36,8 @@ bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
         *list = fresh;
         fresh = next;
     }
+    if (!*list) return false;
+    pthread_mutex_lock(&context->poll_lock);
     struct wi_poll **link = list;
     while (*link) {
         struct wi_poll *poll = *link;
@@ -63,5 +65,6 @@ bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
             wi_free(poll);
         }
     }
+    pthread_mutex_unlock(&context->poll_lock);
     return *list != NULL;
 }

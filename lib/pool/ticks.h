@@ -65,6 +65,8 @@ struct wi_stream {
     int32_t            priority;
     uint32_t           adopted; /* 1: the handle belongs to the host program */
     uint32_t           held;    /* 1: there is no handle; ticks pass by wi_stream_pass() only */
+    struct wi_thread  *thread; /* a per-thread default stream: whose; else NULL */
+    struct wi_stream  *graph;  /* what is captured belongs to it; the holder's */
     /* 1: the handle is known outside weir: every operation closes its tick on the issuing thread. Always with adopted. */
     _Atomic uint32_t   outside;
 

@@ -104,6 +104,7 @@ int wi_transfer_begin(struct wi_transfer *transfer)
     transfer->sample = NULL;
     transfer->seal = NULL;
     WI_TRY(wi_side_make(transfer->record, &transfer->side));
+    if (transfer->captured) return 0;
     if (transfer->kind == WI_COPY_UP && wi_check_writes(pool)) WI_TRY(wi_seal_make(transfer, &transfer->seal));
     if (wi_load(&transfer->side->transfers, relaxed) % every == 0) transfer->side->sample_due = 1;
     if (transfer->side->sample_due) transfer->sample = begin_sample(pool, transfer);

@@ -45,8 +45,8 @@ struct wi_transfer {
     struct wi_seal   *seal;   /* NULL: not checked */
     size_t            offset;
     size_t            bytes;
-    uint32_t          kind; /* enum wi_copy_kind, UP or DOWN */
-    uint32_t          reserved;
+    uint32_t          kind;     /* enum wi_copy_kind, UP or DOWN */
+    uint32_t          captured; /* 1: it goes into a graph, which may run later and more than once: neither timed nor checked */
 };
 
 /* pre: record, stream, offset, bytes and kind are filled in, and checked. Fails: NOMEM. */

@@ -7,6 +7,7 @@
 #include "base/options.h"
 #include "base/settings.h"
 #include "pool/grow.h"
+#include "pool/stream_class.h"
 #include "pool/watch.h"
 
 #include <stdio.h>
@@ -113,16 +114,54 @@ static void fill_defaults(struct weir_runtime_opts *opts, const struct weir_runt
     opts->streams_comm = (uint32_t)choose(opts->streams_comm, 0, 2);
     opts->streams_high = (uint32_t)choose(opts->streams_high, 0, 1);
     opts->events_max = (uint32_t)choose(opts->events_max, settings->events_max, 1024);
+    opts->events_min = (uint32_t)choose(opts->events_min, 0, opts->events_max < 16 ? opts->events_max : 16);
+    opts->stream_reuse = (uint32_t)choose(opts->stream_reuse, 0, WEIR_STREAM_DRAINED);
+    opts->affinity = (uint32_t)choose(opts->affinity, 0, WEIR_AFFINITY_ON);
+    opts->affinity_keys_max = (uint32_t)choose(opts->affinity_keys_max, 0, 1024);
+    opts->streams_shared = (uint32_t)choose(opts->streams_shared, 0, 4);
+    opts->streams_adopted_max = (uint32_t)choose(opts->streams_adopted_max, 0, 128);
+    opts->events_adopted_max = (uint32_t)choose(opts->events_adopted_max, 0, 128);
+    opts->priority_compute = (uint32_t)choose(opts->priority_compute, 0, WEIR_PRIORITY_NORMAL);
+    opts->priority_comm = (uint32_t)choose(opts->priority_comm, 0, WEIR_PRIORITY_NORMAL);
+    opts->priority_high = (uint32_t)choose(opts->priority_high, 0, WEIR_PRIORITY_HIGH);
+}
+
+static int check_opts(const struct weir_runtime_opts *opts)
+{
+    uint64_t streams = (uint64_t)opts->streams_compute + opts->streams_comm + opts->streams_high +
+                       (uint64_t)opts->streams_shared * WI_STREAM_CLASSES + opts->streams_adopted_max + 1;
+    WI_ENSURE(streams <= WI_STREAMS_MAX, EXCEEDS, .limit = "streams of a runtime, one of its own included",
+              .limit_value = WI_STREAMS_MAX, .wanted = streams, .setting = "fewer streams in weir_runtime_opts");
+    WI_ENSURE(opts->stream_reuse <= WEIR_STREAM_OLDEST, INVAL, .detail = "stream_reuse is not one of enum weir_stream_reuse");
+    WI_ENSURE(opts->affinity <= WEIR_AFFINITY_OFF, INVAL, .detail = "affinity is not one of enum weir_affinity");
+    WI_ENSURE(opts->affinity_keys_max <= 1u << 24, EXCEEDS, .limit = "affinity_keys_max", .limit_value = 1u << 24,
+              .wanted = opts->affinity_keys_max, .setting = "weir_runtime_opts.affinity_keys_max");
+    WI_ENSURE(opts->events_min <= opts->events_max, INVAL, .limit = "events_max", .limit_value = opts->events_max,
+              .wanted = opts->events_min, .setting = "weir_runtime_opts.events_max or WEIR_EVENTS_MAX",
+              .detail = "events_min is above events_max");
+    WI_ENSURE(opts->priority_compute <= WEIR_PRIORITY_HIGH && opts->priority_comm <= WEIR_PRIORITY_HIGH &&
+                  opts->priority_high <= WEIR_PRIORITY_HIGH,
+              INVAL, .detail = "a priority is not one of enum weir_priority");
+    return 0;
 }
 
 static int make_pools(struct weir_runtime *rt)
 {
-    const uint32_t streams[] = {0, rt->opts.streams_compute, rt->opts.streams_comm, rt->opts.streams_high};
-    for (uint32_t class = WEIR_STREAM_COMPUTE; class <= WEIR_STREAM_HIGH; class++)
-        WI_TRY(wi_stream_pool_make(rt, class, streams[class], &rt->stream_pool[class]));
+    const struct weir_runtime_opts *opts = &rt->opts;
+    const uint32_t streams[] = {opts->streams_shared * WI_STREAM_CLASSES, opts->streams_compute,
+                                opts->streams_comm, opts->streams_high, opts->streams_adopted_max};
+    struct wi_stream_pool_opts pool = {.reuse = opts->stream_reuse,
+                                       .affinity = opts->affinity,
+                                       .affinity_keys_max = opts->affinity_keys_max,
+                                       .priority = {0, opts->priority_compute, opts->priority_comm, opts->priority_high}};
+    for (uint32_t class = WI_STREAMS_SHARED; class <= WEIR_STREAM_ADOPTED; class++) {
+        pool.stream_class = class;
+        pool.count = streams[class];
+        WI_TRY(wi_stream_pool_make(rt, &pool, &rt->stream_pool[class]));
+    }
     for (uint32_t flags = 0; flags <= WEIR_EVENT_TIMING; flags++)
-        WI_TRY(wi_event_pool_make(rt, flags, rt->opts.events_max, &rt->event_pool[flags]));
-    return 0;
+        WI_TRY(wi_event_pool_make(rt, flags, opts->events_min, opts->events_max, &rt->event_pool[flags]));
+    return wi_event_pool_make(rt, WI_EVENTS_ADOPTED, 0, opts->events_adopted_max, &rt->event_pool[WI_EVENTS_ADOPTED]);
 }
 
 int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtime **out)
@@ -147,6 +186,12 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     rt->info.struct_size = sizeof rt->info;
     device->ops->info(device, &rt->info);
     fill_defaults(&filled, &rt->info);
+    int err = check_opts(&filled);
+    if (err < 0) {
+        device->ops->close(device);
+        give_block(rt);
+        return err;
+    }
     rt->opts = filled;
     rt->opts.backend = rt->info.backend;
     rt->period_ns = filled.monitor_period_ns;
@@ -156,13 +201,14 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     wi_budget_init(&rt->context.pageable, "pageable_bytes_max", "WEIR_PAGEABLE_BYTES_MAX", filled.pageable_bytes_max);
     pthread_mutex_init(&rt->context.stream_lock, NULL);
     pthread_mutex_init(&rt->context.mover_lock, NULL);
+    pthread_mutex_init(&rt->context.poll_lock, NULL);
     wi_callbacks_init(&rt->context.callbacks);
     pthread_mutex_init(&rt->pools_lock, NULL);
     pthread_cond_init(&rt->pools_changed, NULL);
     pthread_mutex_init(&rt->allocations_lock, NULL);
     enlist(rt);
 
-    int err = make_pools(rt);
+    err = make_pools(rt);
     if (err >= 0) err = wi_keeper_start(rt);
     if (err >= 0) err = wi_monitor_start(rt);
     if (err < 0) {
@@ -226,7 +272,7 @@ struct weir_pool *wi_runtime_stream_pool(const struct weir_runtime *rt, uint32_t
 
 struct weir_pool *wi_runtime_event_pool(const struct weir_runtime *rt, uint32_t flags)
 {
-    return rt->event_pool[flags & WEIR_EVENT_TIMING];
+    return rt->event_pool[flags];
 }
 
 /* ---- destroy ---- */
@@ -344,6 +390,7 @@ static size_t destroy(struct weir_runtime *rt)
     device->ops->close(device);
     pthread_mutex_destroy(&rt->context.stream_lock);
     pthread_mutex_destroy(&rt->context.mover_lock);
+    pthread_mutex_destroy(&rt->context.poll_lock);
     pthread_mutex_destroy(&rt->pools_lock);
     pthread_cond_destroy(&rt->pools_changed);
     pthread_mutex_destroy(&rt->allocations_lock);

@@ -30,8 +30,8 @@ struct weir_runtime {
     struct weir_runtime_info info;
     uint64_t                 period_ns;
     uint64_t                 begin_ns; /* period 0 began here */
-    struct weir_pool        *stream_pool[WEIR_STREAM_HIGH + 1];
-    struct weir_pool        *event_pool[2];
+    struct weir_pool        *stream_pool[WEIR_STREAM_ADOPTED + 1]; /* [0]: the shared ones */
+    struct weir_pool        *event_pool[WI_EVENTS_ADOPTED + 1];
 
     pthread_mutex_t   pools_lock;
     pthread_cond_t    pools_changed;

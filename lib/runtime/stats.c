@@ -9,7 +9,7 @@
 int weir_stream_stats_read(struct weir_runtime *rt, uint32_t stream_class, struct weir_pool_stats *out)
 {
     WI_ENSURE(rt && out, INVAL, .detail = "runtime or out is NULL");
-    WI_ENSURE(stream_class >= WEIR_STREAM_COMPUTE && stream_class <= WEIR_STREAM_HIGH, INVAL,
+    WI_ENSURE(stream_class >= WEIR_STREAM_COMPUTE && stream_class <= WEIR_STREAM_ADOPTED, INVAL,
               .detail = "stream_class is not one of enum weir_stream_class");
     return weir_pool_stats_read(rt->stream_pool[stream_class], out);
 }
