@@ -66,6 +66,7 @@ struct bench_cell {
     json_t  *runs;                   /* one per repetition: what the program printed, or null */
     unsigned failures;
     char     failure[200];           /* why, of the latest failure */
+    bool     lacking;                /* the program has no such case, here or at all: not a fault */
 };
 
 struct bench_plan {
@@ -148,6 +149,9 @@ void bench_machine_begin(struct bench_machine *machine);
 void bench_machine_end(struct bench_machine *machine);
 json_t *bench_machine_json(const struct bench_machine *machine);
 void bench_machine_print(const struct bench_machine *machine);
+
+/* bench_machine_busy - others took so much that throughput, waits and progress say little */
+bool bench_machine_busy(const struct bench_machine *machine);
 
 void bench_report_print(const struct bench_plan *plan, const struct bench_verdict *verdicts,
                         size_t verdict_count);

@@ -105,14 +105,20 @@ void bench_machine_end(struct bench_machine *machine)
     machine->stolen_percent = 100 * (double)(stolen - machine->stolen_ticks) / all_ticks;
 }
 
+bool bench_machine_busy(const struct bench_machine *machine)
+{
+    return machine->others_percent + machine->stolen_percent > 10;
+}
+
 json_t *bench_machine_json(const struct bench_machine *machine)
 {
-    return json_pack("{s:s, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:s, s:s, s:s}", "processor",
+    return json_pack("{s:s, s:s, s:i, s:I, s:f, s:f, s:f, s:f, s:b, s:s, s:s, s:s}", "processor",
                      machine->processor, "kernel", machine->kernel, "cpus", (int)machine->cpus,
                      "memory_bytes", (json_int_t)machine->memory_bytes, "load_before",
                      machine->load_before, "load_after", machine->load_after,
                      "others_cpu_percent", machine->others_percent, "stolen_cpu_percent",
-                     machine->stolen_percent, "compiler", COMPILER, "build", WEIR_BENCH_BUILD,
+                     machine->stolen_percent, "busy",
+                     (int)bench_machine_busy(machine), "compiler", COMPILER, "build", WEIR_BENCH_BUILD,
                      "commit", WEIR_BENCH_COMMIT);
 }
 
@@ -124,5 +130,8 @@ void bench_machine_print(const struct bench_machine *machine)
            "hypervisor %.1f %%\n",
            machine->load_before, machine->load_after, machine->others_percent,
            machine->stolen_percent);
+    if (bench_machine_busy(machine))
+        printf("          BUSY: CPU time per pair still counts; throughput, waits and progress say "
+               "little\n");
     printf("build     %s, %s, commit %s\n", COMPILER, WEIR_BENCH_BUILD, WEIR_BENCH_COMMIT);
 }

@@ -52,8 +52,14 @@ static const char *why_no_plan(const struct bench_plan *plan, int err)
 /* A peer may fail, that is a result; weir itself must not. */
 static bool weir_failed(const struct bench_plan *plan)
 {
-    for (size_t i = 0; i < plan->count; i++)
-        if (strcmp(plan->cells[i].peer, "weir") == 0 && plan->cells[i].failures > 0) return true;
+    static const char *const own[] = {"weir", "transfer", "memory"};
+
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct bench_cell *cell = &plan->cells[i];
+        if (cell->failures == 0 || cell->lacking) continue;
+        for (size_t o = 0; o < WI_ARRAY_COUNT(own); o++)
+            if (strcmp(cell->peer, own[o]) == 0) return true;
+    }
     return false;
 }
 

@@ -111,7 +111,9 @@ static void print_notes(const struct bench_cell *cell)
 
     if (doubles > 0) printf("    %s handed out an object twice\n", cell->peer);
     if (stuck > 0) printf("    %s: up to %.0f threads did not end in time\n", cell->peer, stuck);
-    if (cell->failures > 0)
+    if (cell->lacking)
+        printf("    %s has no such case: %s\n", cell->peer, cell->failure);
+    else if (cell->failures > 0)
         printf("    %s failed %u times: %s\n", cell->peer, cell->failures, cell->failure);
     json_array_foreach(cell->runs, repetition, line)
     {

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { OUTPUT_BYTES = 65536, EXIT_NO_PROGRAM = 127 };
+enum { OUTPUT_BYTES = 65536, EXIT_NO_PROGRAM = 127, EXIT_NO_SUCH_CASE = 3 };
 
 /* What comes through a pipe, as far as it fits. */
 struct output {
@@ -123,6 +123,9 @@ static json_t *judge(struct bench_cell *cell, struct output *out, struct output 
     err->text[strcspn(err->text, "\n")] = '\0';
     if (WIFSIGNALED(status)) {
         snprintf(text, sizeof text, "ended by signal %d: %.120s", WTERMSIG(status), err->text);
+    } else if (WEXITSTATUS(status) == EXIT_NO_SUCH_CASE) {
+        cell->lacking = true;
+        snprintf(text, sizeof text, "%.180s", err->text);
     } else if (WEXITSTATUS(status) != 0) {
         snprintf(text, sizeof text, "exit status %d: %.120s", WEXITSTATUS(status), err->text);
     } else {
