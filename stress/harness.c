@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -394,8 +395,13 @@ void stress_start(stress_work_fn *work, void *ctx, uint64_t count)
         stress_require(err == 0, "thread %u: %s", member->self.index, strerror(err));
     }
     if (!watching) {
+        /* The program's signals are for the program's threads. */
+        sigset_t all, before;
+        sigfillset(&all);
+        (void)pthread_sigmask(SIG_SETMASK, &all, &before);
         watching = true;
         stress_require(pthread_create(&watch_thread, &small, watch_main, NULL) == 0);
+        (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     }
     pthread_mutex_unlock(&lock);
     pthread_attr_destroy(&small);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/callback.h"
 
+#include "sync/start.h"
+
 #include <sys/prctl.h>
 
 void wi_callbacks_init(struct wi_callbacks *callbacks)
@@ -102,7 +104,7 @@ int wi_callbacks_start(struct wi_callbacks *callbacks)
     int err = 0;
     pthread_mutex_lock(&callbacks->lock);
     if (!callbacks->started) {
-        err = pthread_create(&callbacks->thread, NULL, callbacks_main, callbacks);
+        err = wi_thread_start(&callbacks->thread, callbacks_main, callbacks);
         if (err) {
             err = WI_FAIL(NOMEM, .call = "pthread_create", .sys_errno = err, .detail = "the callback thread");
         } else {

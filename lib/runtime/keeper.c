@@ -4,6 +4,7 @@
 #include "base/settings.h"
 #include "pool/poll.h"
 #include "runtime/runtime.h"
+#include "sync/start.h"
 
 #include <sys/prctl.h>
 
@@ -81,7 +82,7 @@ static void *keeper_main(void *arg)
 
 int wi_keeper_start(struct weir_runtime *rt)
 {
-    int err = pthread_create(&rt->keeper_thread, NULL, keeper_main, rt);
+    int err = wi_thread_start(&rt->keeper_thread, keeper_main, rt);
     WI_ENSURE(err == 0, NOMEM, .call = "pthread_create", .sys_errno = err, .detail = "the keeper thread");
     rt->keeper_started = true;
     return 0;

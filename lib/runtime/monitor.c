@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "base/settings.h"
 #include "runtime/runtime.h"
+#include "sync/start.h"
 
 #include <sys/prctl.h>
 
@@ -92,7 +93,7 @@ static void *monitor_main(void *arg)
 
 int wi_monitor_start(struct weir_runtime *rt)
 {
-    int err = pthread_create(&rt->monitor_thread, NULL, monitor_main, rt);
+    int err = wi_thread_start(&rt->monitor_thread, monitor_main, rt);
     WI_ENSURE(err == 0, NOMEM, .call = "pthread_create", .sys_errno = err, .detail = "the monitor thread");
     rt->monitor_started = true;
     return 0;
