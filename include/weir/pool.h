@@ -118,7 +118,7 @@ struct weir_pool_opts {
     weir_progress_fn *progress;       /* NULL: none */
     void       *progress_ctx;
     uint64_t    sample_every;         /* measure the device time of one copy in so many of each buffer, the first
-                                         included; 0: 64; UINT64_MAX: none */
+                                         included; 0: 1024; UINT64_MAX: the first only */
 };
 
 /* Read-only for callers. Only weir allocates it, so fields may be appended. */

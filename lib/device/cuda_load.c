@@ -84,7 +84,7 @@ static void *open_library(void)
     void *library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
     if (library == NULL) {
         const char *text = dlerror();
-        give_up(WEIR_ENODRIVER, "dlopen", 0, "no driver library: %s", text ? text : name);
+        give_up(WEIR_ENODRIVER, "dlopen", 0, "no driver library: %s (WEIR_CUDA_LIBRARY names it)", text ? text : name);
         return NULL;
     }
     struct link_map *map = NULL;

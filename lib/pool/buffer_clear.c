@@ -8,6 +8,7 @@
 #include "base/alloc.h"
 #include "pool/grow.h"
 #include "pool/side.h"
+#include "pool/transfer.h"
 #include "pool/watch.h"
 
 #include <string.h>
@@ -82,6 +83,7 @@ int weir_pool_clear(struct weir_pool *pool)
     clearing.reset = wi_calloc(pool->store.records_max, sizeof *clearing.reset);
     if (!clearing.reset) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a list of the pool's buffers");
 
+    wi_samples_read(pool); /* what has ended is not to be counted afterwards */
     uint32_t left = 0, idle = 1;
     pthread_mutex_lock(&pool->lock);
     bool open = !(wi_load(&pool->store.gate, relaxed) & WI_GATE_SHUT);

@@ -22,7 +22,7 @@ static inline bool wi_check_writes(const struct weir_pool *pool)
     return (pool->opts.flags & (WEIR_POOL_CHECK_WRITES | WEIR_POOL_IGNORE_GUARDS)) == WEIR_POOL_CHECK_WRITES;
 }
 
-/* Before the copy is queued. *out is NULL where the copy cannot be checked. Fails: NOMEM. */
+/* Before the copy is queued. pre: it is not captured. Fails: NOMEM. */
 int  wi_seal_make(const struct wi_transfer *transfer, struct wi_seal **out);
 /* Behind the copy, before the buffer is marked. */
 void wi_seal_queue(struct wi_transfer *transfer);

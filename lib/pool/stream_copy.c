@@ -94,7 +94,8 @@ static int prepare(struct batch *batch, const struct weir_copy *copies, size_t c
         if (slice.bytes == 0) continue;
         WI_TRY(wi_mark_reserve(record, batch->ticks));
         struct wi_transfer transfer = {.record = record, .stream = batch->stream, .offset = slice.offset,
-                                       .bytes = slice.bytes, .kind = batch->kind, .captured = batch->ticks != batch->stream};
+                                       .bytes = slice.bytes, .kind = batch->kind, .captured = batch->ticks != batch->stream,
+                                       .position = batch->count};
         WI_TRY(wi_transfer_begin(&transfer));
         batch->copy[batch->count] = copy_of(record, slice, copies[i].device, batch->kind);
         batch->transfer[batch->count++] = transfer;
@@ -127,6 +128,7 @@ static int issue_prepared(const struct batch *batch)
     size_t queued = 0;
     if (batch->count == 0) return 0;
     int err = queue(batch, &queued);
+    wi_transfer_share(&batch->transfer[0], batch->count, batch->bytes);
     for (size_t i = 0; i < batch->count; i++) {
         if (err < 0) {
             wi_transfer_drop(&batch->transfer[i]);

@@ -26,10 +26,10 @@ static void put(struct wi_sample *sample, uint32_t state)
 static void note_time(struct weir_pool *pool, const struct wi_sample *sample, uint64_t took_ns)
 {
     struct wi_side *side = wi_side_of(sample->record);
-    wi_add(&side->timed, 1, relaxed);
+    wi_add(&side->timed, sample->copies, relaxed);
     wi_add(&side->timed_bytes, sample->bytes, relaxed);
     wi_add(&side->timed_ns, took_ns, relaxed);
-    wi_add(&pool->stat.timed, 1, relaxed);
+    wi_add(&pool->stat.timed, sample->copies, relaxed);
     wi_add(&pool->stat.timed_bytes, sample->bytes, relaxed);
     wi_add(&pool->stat.timed_ns, took_ns, relaxed);
 }
@@ -79,6 +79,7 @@ static struct wi_sample *begin_sample(struct weir_pool *pool, struct wi_transfer
             device->ops->event_record(device, sample->start, transfer->stream->handle) == 0) {
             sample->record = transfer->record;
             sample->bytes = transfer->bytes;
+            sample->copies = 1;
             return sample;
         }
         put(sample, WI_SAMPLE_IDLE);
@@ -107,8 +108,15 @@ int wi_transfer_begin(struct wi_transfer *transfer)
     if (transfer->captured) return 0;
     if (transfer->kind == WI_COPY_UP && wi_check_writes(pool)) WI_TRY(wi_seal_make(transfer, &transfer->seal));
     if (wi_load(&transfer->side->transfers, relaxed) % every == 0) transfer->side->sample_due = 1;
-    if (transfer->side->sample_due) transfer->sample = begin_sample(pool, transfer);
+    if (transfer->side->sample_due && transfer->position == 0) transfer->sample = begin_sample(pool, transfer);
     return 0;
+}
+
+void wi_transfer_share(struct wi_transfer *transfer, size_t copies, uint64_t bytes)
+{
+    if (!transfer->sample) return;
+    transfer->sample->copies = copies;
+    transfer->sample->bytes = bytes;
 }
 
 void wi_transfer_end(struct wi_transfer *transfer)

@@ -19,7 +19,7 @@
 #include <weir/pool.h>
 
 #define WI_SAMPLES              4
-#define WI_SAMPLE_EVERY_DEFAULT 64
+#define WI_SAMPLE_EVERY_DEFAULT 1024
 
 struct wi_record;
 struct wi_stream;
@@ -35,6 +35,7 @@ struct wi_sample {
     void             *end;
     struct wi_record *record;
     uint64_t          bytes;
+    uint64_t          copies; /* timed together */
 };
 
 struct wi_transfer {
@@ -45,12 +46,15 @@ struct wi_transfer {
     struct wi_seal   *seal;   /* NULL: not checked */
     size_t            offset;
     size_t            bytes;
+    size_t            position; /* in a batch: only the first is timed, on behalf of all */
     uint32_t          kind;     /* enum wi_copy_kind, UP or DOWN */
     uint32_t          captured; /* 1: it goes into a graph, which may run later and more than once: neither timed nor checked */
 };
 
 /* pre: record, stream, offset, bytes and kind are filled in, and checked. Fails: NOMEM. */
 int  wi_transfer_begin(struct wi_transfer *transfer);
+/* The first of a batch, before wi_transfer_end(): its sample is of so many copies and bytes. */
+void wi_transfer_share(struct wi_transfer *transfer, size_t copies, uint64_t bytes);
 /* The copy is queued. Before wi_mark(). */
 void wi_transfer_end(struct wi_transfer *transfer);
 /* The copy was refused. */

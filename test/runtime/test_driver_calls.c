@@ -24,7 +24,8 @@ static void open_all(size_t buffers, size_t bytes)
 {
     cuda_fixture_init(&driver, "latency=0us");
     ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "cuda"), &rt));
-    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = bytes, .buffers_min = buffers), &pool));
+    /* Copies that are timed cost three calls more: see a_sample_costs_three_calls. */
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = bytes, .buffers_min = buffers, .sample_every = UINT64_MAX), &pool));
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMM, WEIR_NOW, &stream));
     ok(weir_device_alloc(rt, bytes, &device));
     /* The host program works in the device's context, as the CUDA runtime does. */
@@ -143,6 +144,33 @@ Test(driver_calls, a_steady_cycle_costs_a_copy_and_its_share_of_an_event)
         if (calls < best) best = calls;
     }
     cr_assert_leq(best, UPLOADS * 5 / 4, "at best %lu calls for %d uploads", (unsigned long)best, UPLOADS);
+    close_all();
+}
+
+/* Two records around the copy, and one question when both have passed; one copy in 1024 of each buffer by default. */
+Test(driver_calls, a_sample_costs_three_calls)
+{
+    struct weir_pool   *sampled;
+    struct weir_buffer *buffer;
+    open_all(1, 4096);
+    warm_up(4096);
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1, .sample_every = 16), &sampled));
+    ok(weir_buffer_acquire(sampled, WEIR_NOW, &buffer));
+    ok(weir_stream_upload(stream, device, weir_slice_all(buffer))); /* the first makes the events */
+    ok(weir_buffer_sync(buffer, WEIR_FOREVER));
+    cr_assert_eq(pool_stats(sampled).timed, 1);
+    struct counts before = count();
+    for (int i = 1; i < UPLOADS; i++) {
+        ok(weir_stream_upload(stream, device, weir_slice_all(buffer)));
+        if (i % 8 == 7) ok(weir_buffer_sync(buffer, WEIR_FOREVER));
+    }
+    uint64_t      samples = pool_stats(sampled).timed - 1;
+    struct counts used = since(before);
+    cr_assert_eq(samples, UPLOADS / 16 - 1);
+    cr_assert_leq(used.records, UPLOADS / 8 + 2 * samples + 1, "%lu records", (unsigned long)used.records);
+    cr_assert_eq(used.others, samples, "%lu calls of another kind", (unsigned long)used.others);
+    ok(weir_buffer_release(buffer));
+    weir_pool_destroy(sampled);
     close_all();
 }
 
