@@ -8,6 +8,7 @@
 #include <weir/error.h>
 #include <weir/log.h>
 #include <weir/pool.h>
+#include <weir/pressure.h>
 #include <weir/runtime.h>
 #include <weir/stats.h>
 #include <weir/policy.h>

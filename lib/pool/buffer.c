@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "pool/preempt.h"
 #include "pool/watch.h"
+#include <weir/pressure.h>
 
 /* ---- acquire ---- */
 
@@ -31,6 +32,9 @@ static WI_COLD int acquire_cold(struct weir_pool *pool, const struct wi_ask *ask
     struct wi_record *record = NULL;
     WI_ENSURE(pool, INVAL, .detail = "pool is NULL");
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
+    bool refused = ask->priority == 2 && wi_load(&pool->context->pressure, relaxed) == WEIR_CRITICAL;
+    WI_ENSURE(!refused, PRESSURE, .detail = "priority LOW is refused while memory pressure is CRITICAL",
+              .setting = "a higher priority, or weir_pressure_set()");
     int err = wi_store_acquire_slow(&pool->store, ask, &record);
     if (err < 0) return name_the_limit(pool, err, ask->need);
     note_use(pool, record);

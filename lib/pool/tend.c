@@ -4,7 +4,9 @@
 #include "pool/grow.h"
 
 #include <weir/error.h>
+#include <weir/pressure.h>
 
+#define PRESSURE_RETRY_NS    WI_NS_PER_S /* growth and trimming are considered again */
 #define GROW_FAILURE_PENALTY 10 /* cooldowns to wait after a growth that failed */
 
 static size_t size_after_growth(const struct weir_pool *pool, size_t total)
@@ -32,6 +34,11 @@ static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
     wi_kick(&pool->context->keeper);
 }
 
+static uint32_t pressure_of(const struct weir_pool *pool)
+{
+    return wi_load(&pool->context->pressure, relaxed);
+}
+
 /* Returns when to look again. */
 static uint64_t consider_growth(struct weir_pool *pool, uint64_t now_ns)
 {
@@ -41,6 +48,7 @@ static uint64_t consider_growth(struct weir_pool *pool, uint64_t now_ns)
     if (total >= pool->opts.buffers_max) return WEIR_FOREVER;
     if (pool->grown_ns && now_ns < pool->grown_ns + pool->opts.grow_cooldown_ns)
         return pool->grown_ns + pool->opts.grow_cooldown_ns;
+    if (pressure_of(pool) >= WEIR_TIGHT) return now_ns + PRESSURE_RETRY_NS; /* weir/pressure.h: no growth */
     wi_store(&pool->wants_growth, 0, relaxed);
     grow(pool, total, now_ns);
     return now_ns + pool->opts.grow_cooldown_ns; /* waiters may want more */
@@ -60,6 +68,11 @@ static uint64_t consider_shrink(struct weir_pool *pool, uint64_t now_ns)
 {
     size_t total = wi_load(&pool->total, relaxed);
     if (total <= pool->opts.buffers_min || pool->kind != WI_POOL_BUFFERS) return WEIR_FOREVER;
+    if (pressure_of(pool) >= WEIR_HIGH) { /* weir/pressure.h: what is free goes, without a quiet time */
+        size_t used = in_use(pool);
+        (void)wi_pool_shrink_locked(pool, used > pool->opts.buffers_min ? used : pool->opts.buffers_min);
+        return now_ns + PRESSURE_RETRY_NS;
+    }
     if (in_use(pool) * 100 >= total * pool->opts.shrink_percent) {
         pool->quiet_ns = 0;
         return now_ns + pool->opts.shrink_cooldown_ns / 4;

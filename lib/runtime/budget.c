@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* budget.c - a runtime's budgets, changed while it runs */
+#include "base/cancel.h"
 #include "pool/grow.h"
 #include "pool/watch.h"
 #include "runtime/runtime.h"
@@ -44,6 +45,7 @@ static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, 
 int weir_runtime_trim(struct weir_runtime *rt, uint32_t memory, uint64_t bytes, uint64_t deadline_ns)
 {
     struct wi_budget *budget;
+    WI_UNCANCELLABLE;
     WI_TRY(find_budget(rt, memory, &budget));
     for (;;) {
         uint64_t charged = wi_load(&budget->bytes, relaxed);

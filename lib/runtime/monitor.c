@@ -2,7 +2,7 @@
 /* monitor.c - the thread that may block in the driver: growth, shrinking, freeing; see runtime.h */
 #include "base/log.h"
 #include "base/settings.h"
-#include "runtime/runtime.h"
+#include "runtime/pressure.h"
 #include "sync/start.h"
 
 #include <sys/prctl.h>
@@ -80,7 +80,9 @@ static void *monitor_main(void *arg)
         wi_bump(&rt->monitor_wakeups, 1);
         uint64_t now_ns = weir_clock_ns();
         uint64_t activity = 0;
+        uint64_t pressure_ns = wi_pressure_tend(rt, now_ns);
         uint64_t next_ns = tend_pools(rt, now_ns, &activity);
+        if (pressure_ns < next_ns) next_ns = pressure_ns;
         bury_closing(rt);
         (void)wi_epoch_reclaim();
         quiet = activity == activity_before ? quiet + 1 : 0;

@@ -9,6 +9,7 @@
 #include "pool/grow.h"
 #include "pool/stream_class.h"
 #include "pool/watch.h"
+#include "runtime/pressure.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -206,6 +207,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     pthread_mutex_init(&rt->pools_lock, NULL);
     pthread_cond_init(&rt->pools_changed, NULL);
     pthread_mutex_init(&rt->allocations_lock, NULL);
+    wi_pressure_init(rt);
     enlist(rt);
 
     err = make_pools(rt);
@@ -387,6 +389,7 @@ static size_t destroy(struct weir_runtime *rt)
     bool all_home = !kept && !kept_closing && wi_load(&rt->context.pinned.bytes, relaxed) == 0;
     if (!all_home || wi_load(&device->lost, relaxed)) return leases; /* the block, its streams and its device stay */
     free_streams(rt);
+    wi_pressure_end(rt);
     device->ops->close(device);
     pthread_mutex_destroy(&rt->context.stream_lock);
     pthread_mutex_destroy(&rt->context.mover_lock);

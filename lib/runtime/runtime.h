@@ -15,6 +15,7 @@
 
 #include "pool/pool.h"
 #include "pool/runtime_pools.h"
+#include "tier/pressure.h"
 
 #include <weir/stream.h>
 
@@ -52,6 +53,17 @@ struct weir_runtime {
     /* weir_device_alloc() */
     pthread_mutex_t       allocations_lock;
     struct wi_allocation *allocations;
+
+    /* Under its lock; runtime/pressure.c. */
+    struct {
+        pthread_mutex_t          lock;
+        struct wi_pressure_state state;
+        struct weir_pressure     last;
+        struct weir_watch       *watches;
+        char                    *psi_path, *cgroup_path; /* NULL: the system's own */
+        uint64_t                 period_ns;
+        bool                     asked; /* weir_pressure_set() was called */
+    } pressure;
 
     struct weir_runtime *next; /* in the process's list of runtimes */
 };

@@ -123,6 +123,7 @@ static void resize(void *ctx, const size_t capacity[WEIR_BOUNDARIES])
 {
     struct wi_hazard *hazard = ctx;
     for (int i = 0; i < WEIR_BOUNDARIES; i++) hazard->boundary[i].capacity = capacity[i];
+    hazard->walk_at = hazard->now; /* a cut is to be met in the next period, not when the lists are due */
 }
 
 /* Every object that was ever touched spent the period at its age. */

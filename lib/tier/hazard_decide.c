@@ -121,7 +121,10 @@ void wi_hazard_shrink(struct wi_hazard *hazard, struct wi_hazard_answer *answer)
         if (boundary->used > boundary->capacity && hazard->now >= hazard->walk_at) walk(hazard);
         while (boundary->used > boundary->capacity &&
                answer->count + MOVES_PER_CANDIDATE <= answer->count_max) {
-            if (!find_coldest(hazard, tier, &last)) break;
+            if (!find_coldest(hazard, tier, &last)) {
+                hazard->walk_at = hazard->now; /* all on the list were touched since: look afresh */
+                break;
+            }
             if (tier == WEIR_TIER_DEVICE)
                 demote_from_device(hazard, answer, last.object);
             else

@@ -272,7 +272,12 @@ static size_t run_batch(struct wi_tier *tier, struct wi_move *moves, size_t coun
             flights[i].move->result = err;
         }
     }
-    if (err < 0) tier->stopped = 1;
+    if (err < 0) {
+        char text[256];
+        (void)weir_error_text(text, sizeof text);
+        wi_log(ERROR, "tier", "%s: a move failed, and no more are made: %s", tier->pool->name, text);
+        tier->stopped = 1;
+    }
     return done;
 }
 

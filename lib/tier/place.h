@@ -106,6 +106,7 @@ struct wi_tier {
     _Atomic uint32_t        *touches;     /* periods in which the buffer was touched */
     uint8_t                 *known;       /* 1: the policy knows the buffer */
     uint32_t                *list;        /* touched buffers of a period */
+    uint8_t                 *target;      /* scratch: tier + 1 where a buffer is to go, 0 */
     struct weir_policy_move *moves;
     uint64_t                 now_ns;      /* the policy's clock */
     uint64_t                 due_ns;      /* next period */
@@ -146,6 +147,7 @@ static inline uint64_t wi_place_name(const struct wi_tier *tier, uint64_t word)
 struct wi_move {
     uint32_t index;
     uint32_t to;
+    size_t   source; /* for the caller */
     int      result; /* 0 moved or there already; AGAIN crossed by a writer or by device work; EXCEEDS no room; DEVICE */
 };
 

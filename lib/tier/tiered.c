@@ -70,6 +70,7 @@ static void free_tier(struct wi_tier *tier)
     wi_free(tier->touches);
     wi_free(tier->known);
     wi_free(tier->list);
+    wi_free(tier->target);
     wi_free(tier->moves);
     wi_free(tier->next_released);
     wi_free(tier->released_word);
@@ -86,10 +87,11 @@ static int make_tables(struct wi_tier *tier)
     tier->touches = wi_calloc(count, sizeof *tier->touches);
     tier->known = wi_calloc(count, sizeof *tier->known);
     tier->list = wi_calloc(count, sizeof *tier->list);
+    tier->target = wi_calloc(count, sizeof *tier->target);
     tier->moves = wi_calloc(tier->opts.moves_max, sizeof *tier->moves);
     tier->next_released = wi_calloc(count, sizeof *tier->next_released);
     tier->released_word = wi_calloc(count, sizeof *tier->released_word);
-    if (!tier->place || !tier->touched || !tier->seen || !tier->touches || !tier->known || !tier->list ||
+    if (!tier->place || !tier->touched || !tier->seen || !tier->touches || !tier->known || !tier->list || !tier->target ||
         !tier->moves || !tier->next_released || !tier->released_word)
         return WI_FAIL(NOMEM, .call = "calloc", .detail = "the tables of a tiered pool", .wanted = count);
     for (size_t i = 0; i < count; i++) {
@@ -196,28 +198,58 @@ static size_t take_touched(struct wi_tier *tier)
 }
 
 /* Room is made before it is used: what leaves a tier goes first. */
-static unsigned phase_of(const struct weir_policy_move *move)
+static unsigned phase_of(uint32_t from, uint32_t to)
 {
-    if (move->to == WEIR_TIER_PAGEABLE) return 0;
-    if (move->to > move->from) return 1;
-    return move->from == WEIR_TIER_PINNED ? 2 : 3;
+    if (to == WEIR_TIER_PAGEABLE) return 0;
+    if (to > from) return 1;
+    return from == WEIR_TIER_PINNED ? 2 : 3;
+}
+
+/* A policy may send a buffer through several tiers in one answer: only where it ends up is of interest. */
+static size_t final_moves(struct wi_tier *tier, const struct weir_policy_move *asked, size_t count,
+                          struct wi_move *moves)
+{
+    size_t unique = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint32_t index = asked[i].object;
+        if (!tier->target[index]) moves[unique++].index = index;
+        tier->target[index] = (uint8_t)(asked[i].to + 1);
+    }
+    for (size_t i = 0; i < unique; i++) {
+        moves[i].to = tier->target[moves[i].index] - 1u;
+        tier->target[moves[i].index] = 0;
+    }
+    return unique;
+}
+
+static void run_phases(struct wi_tier *tier, struct wi_move *moves, size_t count, struct wi_move *phase_moves)
+{
+    for (unsigned phase = 0; phase < 4; phase++) {
+        size_t many = 0;
+        for (size_t i = 0; i < count; i++) {
+            uint32_t from = wi_place_tier(wi_load(&tier->place[moves[i].index].word, acquire));
+            if (moves[i].result != WEIR_EEXCEEDS || phase_of(from, moves[i].to) != phase) continue;
+            phase_moves[many] = moves[i];
+            phase_moves[many].source = i;
+            many++;
+        }
+        wi_mover_run_locked(tier, phase_moves, many);
+        for (size_t i = 0; i < many; i++) moves[phase_moves[i].source].result = phase_moves[i].result;
+    }
 }
 
 static void make_moves(struct wi_tier *tier, const struct weir_policy_move *asked, size_t count)
 {
-    struct wi_move *moves = wi_calloc(count, sizeof *moves);
+    struct wi_move *moves = wi_calloc(2 * count, sizeof *moves);
     if (!moves) {
         for (size_t i = 0; i < count; i++) tell_place(tier, asked[i].object);
         return;
     }
-    for (unsigned phase = 0, at = 0; phase < 4; phase++) {
-        size_t first = at;
-        for (size_t i = 0; i < count; i++) {
-            if (phase_of(&asked[i]) == phase) moves[at++] = (struct wi_move){asked[i].object, asked[i].to, 0};
-        }
-        wi_mover_run_locked(tier, moves + first, at - first);
-    }
-    for (size_t i = 0; i < count; i++) {
+    size_t unique = final_moves(tier, asked, count, moves);
+    for (size_t i = 0; i < unique; i++) moves[i].result = WEIR_EEXCEEDS; /* not tried yet */
+    /* Twice: two that change places across full tiers find room only when others have left. */
+    for (unsigned pass = 0; pass < 2; pass++) run_phases(tier, moves, unique, moves + count);
+    for (size_t i = 0; i < unique; i++) {
         if (moves[i].result < 0) tell_place(tier, moves[i].index);
     }
     wi_free(moves);

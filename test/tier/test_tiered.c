@@ -423,6 +423,7 @@ Test(tiered, readers_and_writers_while_budgets_change, .timeout = 60)
     for (int i = 0; i < 16; i++) pthread_join(thread[i], NULL);
     struct weir_tier_stats stats = tier_stats();
     cr_assert_eq(wi_load(&torn, relaxed), 0);
+    cr_log_info("periods %lu up %lu %lu down %lu dropped %lu", (unsigned long)stats.periods, (unsigned long)stats.promotions_device, (unsigned long)stats.promotions_pinned, (unsigned long)stats.demotions, (unsigned long)stats.moves_dropped);
     cr_assert_gt(stats.promotions_device + stats.promotions_pinned, 0);
     cr_assert_gt(stats.demotions, 0);
     for (size_t i = 0; i < BUFFERS; i++) ok(weir_buffer_release(shared[i]));
