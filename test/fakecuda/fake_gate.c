@@ -73,6 +73,8 @@ static wi_cu_result apply_faults(const char *symbol)
             wi_sub(&fake.armed, 1, relaxed);
         }
     }
+    if (result != 0)
+        fake.fired = (struct fakecuda_fired){fake.fired.count + 1, symbol, result, gettid()};
     if (flags & FAKECUDA_STALL) stall_locked();
     pthread_mutex_unlock(&fake.lock);
     if (delay_ns > 0) pause_ns(delay_ns);
@@ -165,6 +167,13 @@ FAKE_API void fakecuda_fail(const struct fakecuda_fault *fault)
     fake.faults[at] = (struct fake_fault){.set = *fault, .armed = true};
     snprintf(fake.faults[at].symbol, sizeof(fake.faults[at].symbol), "%s", fault->symbol);
     wi_add(&fake.armed, 1, relaxed);
+    pthread_mutex_unlock(&fake.lock);
+}
+
+FAKE_API void fakecuda_fired(struct fakecuda_fired *out)
+{
+    pthread_mutex_lock(&fake.lock);
+    *out = fake.fired;
     pthread_mutex_unlock(&fake.lock);
 }
 

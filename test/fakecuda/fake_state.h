@@ -169,6 +169,7 @@ struct fake {
     struct CUstream_st *dead_streams;
     struct CUevent_st  *dead_events;
     struct fake_fault   faults[FAKE_FAULTS_MAX];
+    struct fakecuda_fired fired;
     uint32_t            stalls;      /* threads that stall */
     uint64_t            stall_turn;  /* raised to let them go */
     uint32_t            work_result; /* of the queued work that was told to fail */

@@ -56,6 +56,14 @@ struct fakecuda_fault {
     uint32_t    flags;
 };
 
+/* The latest use that a fault with a result was applied to. */
+struct fakecuda_fired {
+    uint64_t    count;  /* such uses so far */
+    const char *symbol; /* NULL: none yet */
+    uint32_t    result;
+    int32_t     thread; /* its gettid() */
+};
+
 /* What has been made and not given back, over all devices. */
 struct fakecuda_live {
     uint64_t contexts; /* references to primary contexts */
@@ -73,6 +81,7 @@ struct fakecuda_live {
     X(configure, int, (const char *text))       /* 0, or -1 for a text that it does not understand */ \
     X(calls, uint64_t, (const char *symbol))    /* uses of a symbol so far; NULL: of all */        \
     X(fail, void, (const struct fakecuda_fault *fault))                                            \
+    X(fired, void, (struct fakecuda_fired *out))                                                   \
     X(fail_work, void, (uint64_t nth, uint32_t result)) /* the nth queued copy, fill or call */    \
     X(stalled, uint32_t, (void))                /* threads in a call that stalls */                \
     X(resume, void, (void))                     /* lets them go, and disarms stalls */             \
