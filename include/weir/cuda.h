@@ -38,7 +38,8 @@ WEIR_API WEIR_MUST_CHECK int weir_runtime_cuda(const struct weir_runtime *rt,
  *
  * Valid while the lease lasts; must not be destroyed. weir does not see what is launched on it: call
  * weir_buffer_guard() behind the launch for each buffer that the kernel uses. From here on, weir asks the
- * driver before each batch whether the stream is being captured into a graph.
+ * driver before each operation whether the stream is being captured into a graph, and each operation records an
+ * event of its own on the calling thread.
  *
  * Thread: the holder of the lease.  Owner: weir.
  * Fails:  KIND (not of the cuda backend), NOTLEASED, INVAL.
@@ -63,9 +64,12 @@ WEIR_API WEIR_MUST_CHECK int weir_event_cuda(struct weir_event *event, struct CU
  * means one or the other, depending on how a file was compiled, and is refused. On an adopted stream each
  * operation and each guard records an event of its own on the calling thread.
  *
- * weir_stream_release() ends the adoption: it records the last mark and then never uses the handle again.
+ * The per-thread default stream is another stream to each thread, so its lease is used only by the thread that
+ * adopted it: others are answered INVAL.
  *
- * Thread: any.  Progress: one driver call.
+ * weir_stream_release() and weir_stream_disown() end the adoption: the handle is never used again.
+ *
+ * Thread: any.  Progress: two driver calls.
  * Owner:  the handle stays the host program's; the lease is the caller's until weir_stream_release().
  * Fails:  INVAL (NULL, or a stream of another context), KIND (the runtime is not of the cuda backend),
  *         EXCEEDS, NOMEM, DEVICE, FORKED, CLOSED.
