@@ -125,6 +125,18 @@ static void *open_driver(void)
     return driver;
 }
 
+/* A call of the driver in the form that CUDA 12.0 has, by the driver's own table. */
+static void *driver_call(void *driver, const char *name)
+{
+    int (*find)(const char *, void **, int, uint64_t, int *) =
+        (int (*)(const char *, void **, int, uint64_t, int *))dlsym(driver, "cuGetProcAddress_v2");
+    void *call = NULL;
+    int status;
+
+    if (find == NULL || find(name, &call, 12000, 1 /* legacy default stream */, &status) != 0 || call == NULL) lack(name);
+    return call;
+}
+
 /* As a host program would: its own streams, in the context that weir works in. */
 static void adopt_streams(void)
 {
@@ -137,17 +149,17 @@ static void adopt_streams(void)
     if (weir_runtime_cuda == NULL || weir_stream_adopt_cuda == NULL)
         lack("this weir adopts no streams");
     void *driver = open_driver();
-    int (*set_current)(struct CUctx_st *) =
-        (int (*)(struct CUctx_st *))dlsym(driver, "cuCtxSetCurrent");
-    int (*create)(struct CUstream_st **, unsigned) =
-        (int (*)(struct CUstream_st **, unsigned))dlsym(driver, "cuStreamCreate");
-    if (set_current == NULL || create == NULL) lack("the driver has no cuStreamCreate");
+    int (*push)(struct CUctx_st *) =
+        (int (*)(struct CUctx_st *))driver_call(driver, "cuCtxPushCurrent");
+    int (*create)(struct CUstream_st **, unsigned, int) =
+        (int (*)(struct CUstream_st **, unsigned, int))driver_call(driver,
+                                                                   "cuStreamCreateWithPriority");
     NEED(weir_runtime_cuda(runtime, &context));
-    if (set_current(context) != 0) lack("cuCtxSetCurrent failed");
+    if (push(context) != 0) lack("cuCtxPushCurrent failed");
     for (size_t i = 0; i < STREAMS; i++) {
         weir_stream_release(streams[i]);
-        if (create(&handle, 1 /* not in step with the default stream */) != 0)
-            lack("cuStreamCreate failed");
+        if (create(&handle, 1 /* not in step with the default stream */, 0) != 0)
+            lack("cuStreamCreateWithPriority failed");
         NEED(weir_stream_adopt_cuda(runtime, handle, &streams[i]));
     }
 }
