@@ -226,10 +226,11 @@ void wi_pool_recycle(struct weir_pool *pool)
     wi_samples_free(pool);
     wi_pool_free_stretches(pool);
     wi_store_fini(&pool->store);
-    if (lost == 0) {
-        for (uint32_t i = 0; i < pool->store.records_max; i++) clear_record(&pool->store.records[i]);
-        wi_records_return(&pool->range);
+    for (uint32_t i = 0; i < pool->store.records_max; i++) {
+        struct wi_record *record = &pool->store.records[i];
+        if (wi_word_state(wi_load(&record->word, relaxed)) != WI_QUARANTINED) clear_record(record);
     }
+    if (lost == 0) wi_records_return(&pool->range);
     give_block(pool);
 }
 
