@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # How tests are declared. Each has a time limit and labels: its layer, and `criterion` or `plain`.
 #
-#   weir_test(<layer> <name> [TIMEOUT seconds] [SERIAL] [extra sources])
+#   weir_test(<layer> <name> [TIMEOUT seconds] [SERIAL] [SHAPES] [extra sources])
 #       test/<layer>/test_<name>.c with Criterion, against weir_static, so that internals are in reach.
-#       CTest name: <layer>.<name>. Target: test_<layer>_<name>.
+#       CTest name: <layer>.<name>. Target: test_<layer>_<name>. SHAPES: three times more, with the free
+#       store in its other shapes: without slots, so that all goes through the shared queue; with more
+#       slots than CPUs; and without the checks that take every lease off the short path.
 #   weir_test_again(<layer> <name> <as> <variable=value>...)
 #       the same program once more in another environment. CTest name: <layer>.<name>_<as>.
 #   weir_stress(<name> [extra sources])
@@ -41,17 +43,23 @@ function(weir_test layer name)
     if(NOT WEIR_USE_CRITERION)
         return()
     endif()
-    cmake_parse_arguments(PARSE_ARGV 2 arg "SERIAL" "TIMEOUT" "")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "SERIAL;SHAPES" "TIMEOUT" "")
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 60)
     endif()
     set(target test_${layer}_${name})
     add_executable(${target} ${PROJECT_SOURCE_DIR}/test/${layer}/test_${name}.c
                    ${arg_UNPARSED_ARGUMENTS})
+    target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/test)
     target_link_libraries(${target} PRIVATE weir_internal PkgConfig::CRITERION)
     add_test(NAME ${layer}.${name} COMMAND ${target})
     weir_test_properties(${layer}.${name} ${arg_TIMEOUT} ${layer} criterion)
     set_tests_properties(${layer}.${name} PROPERTIES RUN_SERIAL ${arg_SERIAL})
+    if(arg_SHAPES)
+        weir_test_again(${layer} ${name} without_slots WEIR_SLOTS=0)
+        weir_test_again(${layer} ${name} many_slots WEIR_SLOTS=256)
+        weir_test_again(${layer} ${name} unchecked WEIR_CHECK=0)
+    endif()
 endfunction()
 
 function(weir_test_again layer name as)
