@@ -9,6 +9,7 @@
  *
  * It uses nothing of lib/, which would call it again.
  */
+#include <pthread.h>
 #include <sched.h>
 #include <stdint.h>
 #include <time.h>
@@ -29,6 +30,15 @@ static uint64_t next_random(void)
     return state;
 }
 
+/* The pause must not make the library a cancellation point. */
+static void sleep_ns(long ns)
+{
+    int before;
+    (void)pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before);
+    (void)nanosleep(&(struct timespec){.tv_nsec = ns}, NULL);
+    (void)pthread_setcancelstate(before, &before);
+}
+
 void wi_sched_point(void)
 {
     uint64_t one_in = stress_pause_one_in;
@@ -38,7 +48,7 @@ void wi_sched_point(void)
     roll = next_random() >> 20;
     switch (roll % 16) {
     case 0:
-        nanosleep(&(struct timespec){.tv_nsec = (long)(roll >> 4) % 300000}, NULL);
+        sleep_ns((long)(roll >> 4) % 300000);
         break;
     case 1:
     case 2:

@@ -3,6 +3,7 @@
 #include "base/log.h"
 
 #include "base/atomic.h"
+#include "base/cancel.h"
 #include "base/settings.h"
 
 #include <stdarg.h>
@@ -121,6 +122,7 @@ void wi_log_line(enum weir_log_level level, const char *component, const char *f
     weir_log_fn *fn = wi_load(&sink, acquire);
     char         message[LINE_BYTES];
     va_list      arguments;
+    WI_UNCANCELLABLE; /* many a line is written by someone who holds a lock */
 
     wi_assert(level > WEIR_LOG_OFF && level <= WEIR_LOG_DEBUG);
     va_start(arguments, format);

@@ -3,6 +3,7 @@
 #include "device/emu_state.h"
 
 #include "base/alloc.h"
+#include "base/cancel.h"
 
 #include <errno.h>
 #include <time.h>
@@ -219,6 +220,7 @@ void wi_emu_pause_locked(struct wi_emu *emu)
 {
     if (emu->opts.clock == WI_EMU_VIRTUAL && wi_emu_step_locked(emu)) return;
     emu->waiters++;
+    WI_UNCANCELLABLE; /* the lock is held, and the wait would be a cancellation point */
     pthread_cond_wait(&emu->change, &emu->lock);
     emu->waiters--;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* buffer_pool.c - the public face of pools of buffers */
+#include "base/cancel.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/settings.h"
@@ -72,6 +73,7 @@ static int fill_defaults(struct weir_pool_opts *opts)
 int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts, struct weir_pool **out)
 {
     struct weir_pool_opts filled;
+    WI_UNCANCELLABLE;
     WI_ENSURE(rt, INVAL, .detail = "runtime is NULL");
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
     WI_TRY(wi_process_check());
@@ -86,6 +88,7 @@ int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts,
 
 void weir_pool_destroy(struct weir_pool *pool)
 {
+    WI_UNCANCELLABLE;
     if (!pool) return;
     if (wi_process_check() < 0) return;
     wi_runtime_remove_pool(pool->rt, pool);
@@ -98,6 +101,7 @@ void weir_pool_destroy(struct weir_pool *pool)
 
 int weir_pool_reserve(struct weir_pool *pool, size_t buffers)
 {
+    WI_UNCANCELLABLE;
     WI_ENSURE(pool, INVAL, .detail = "pool is NULL");
     WI_TRY(wi_process_check());
     WI_ENSURE(buffers <= pool->opts.buffers_max, EXCEEDS, .limit = "buffers_max",
@@ -112,6 +116,7 @@ int weir_pool_reserve(struct weir_pool *pool, size_t buffers)
 
 int weir_pool_trim(struct weir_pool *pool, size_t buffers, uint64_t deadline_ns)
 {
+    WI_UNCANCELLABLE;
     WI_ENSURE(pool, INVAL, .detail = "pool is NULL");
     WI_TRY(wi_process_check());
     size_t floor = buffers > pool->opts.buffers_min ? buffers : pool->opts.buffers_min;

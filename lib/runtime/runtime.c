@@ -3,6 +3,7 @@
 #include "runtime/runtime.h"
 
 #include "base/alloc.h"
+#include "base/cancel.h"
 #include "base/log.h"
 #include "base/options.h"
 #include "base/settings.h"
@@ -169,6 +170,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
 {
     struct weir_runtime_opts filled;
     struct wi_device        *device;
+    WI_UNCANCELLABLE;
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
     WI_TRY(wi_process_check());
     WI_TRY(wi_options_import(&filled, sizeof filled, opts, "weir_runtime_opts"));
@@ -366,6 +368,7 @@ static size_t destroy(struct weir_runtime *rt)
 {
     struct wi_device *device = rt->context.device;
     uint64_t          homed = 0;
+    WI_UNCANCELLABLE;
     wi_store(&rt->context.closed, 1, seq_cst);
     close_gates(rt, WI_GATE_CLOSED);
     drain(rt);
@@ -420,6 +423,7 @@ int weir_runtime_default(uint32_t device, struct weir_runtime **out)
     WI_ENSURE(device < DEFAULTS_MAX, NOENT, .limit = "devices with a default runtime", .limit_value = DEFAULTS_MAX,
               .wanted = device);
     int err = 0;
+    WI_UNCANCELLABLE; /* as the lock is held */
     pthread_mutex_lock(&defaults_lock);
     if (!defaults[device]) err = weir_runtime_create(WEIR_OPTS(runtime, .device = device), &defaults[device]);
     if (err >= 0) *out = defaults[device];
