@@ -8,13 +8,15 @@
 
 #include "command.h"
 
-#define THREADS_MAX 256
+#define THREADS_MAX   256
+#define DRAWN_SEED    1
+#define DRAWN_SECONDS 3600 /* of trace time */
 
 enum { OPT_BLOCKS = 256, OPT_BUDGET, OPT_PINNED, OPT_POLICY, OPT_COST, OPT_BYTES, OPT_CLOCK, OPT_JSON, OPT_PERIOD,
        OPT_BACKEND, OPT_SPEEDUP };
 
 static const struct argp_option described[] = {
-    {"blocks", OPT_BLOCKS, "FILE", 0, "block accesses: timestamp_ms,object_id,request_id lines, or Mooncake JSONL; plain or gzip", 0},
+    {"blocks", OPT_BLOCKS, "FILE", 0, "block accesses: timestamp_ms,object_id,request_id lines, or Mooncake JSONL; plain or gzip. drawn: made in process", 0},
     {"budget", OPT_BUDGET, "SHARE", 0, "device tier: 5% of the objects (default), or 0.05", 0},
     {"pinned-budget", OPT_PINNED, "SHARE", 0, "pinned tier, likewise (default 0)", 0},
     {"policy", OPT_POLICY, "NAME", 0, "hazard (default), lru or static", 0},
@@ -131,7 +133,9 @@ int command_replay_blocks(int count, char **arguments)
     struct block_trace    trace;
     struct blocks_result  result;
     if (argp_parse(&argp, count, arguments, 0, NULL, &options) != 0) return EXIT_STATUS_USAGE;
-    if (block_trace_read(options.path, stderr, &trace) < 0) return EXIT_STATUS_USAGE;
+    int read = strcmp(options.path, "drawn") ? block_trace_read(options.path, stderr, &trace)
+                                             : block_trace_draw(DRAWN_SEED, DRAWN_SECONDS, &trace);
+    if (read < 0) return EXIT_STATUS_USAGE;
     int err = blocks_run(&options, &trace, &result);
     block_trace_free(&trace);
     if (err < 0) return EXIT_STATUS_USAGE;

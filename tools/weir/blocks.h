@@ -26,10 +26,15 @@ struct block_trace {
  * told apart by content. Returns 0, or -1 after saying file, line and reason on `complaints`.
  */
 int  block_trace_read(const char *path, FILE *complaints, struct block_trace *out);
+/*
+ * Accesses drawn in process: chats that start with one of a few shared prompts and grow by some blocks a turn; each turn
+ * touches all blocks of its chat. Think times are log-normal. Like the sessions of Mooncake (USENIX FAST '25).
+ */
+int  block_trace_draw(uint64_t seed, unsigned seconds, struct block_trace *out);
 void block_trace_free(struct block_trace *trace);
 
 struct blocks_options {
-    const char *path;
+    const char *path; /* "drawn": no file */
     const char *json;
     const char *policy;
     const char *backend;
