@@ -119,7 +119,7 @@ Test(copy, a_write_waits_for_the_device_or_says_busy)
     open_pool(4096, WEIR_OPTS(pool, .buffers_min = 1));
     struct weir_buffer *buffer = take();
     memset(buffer->host, 7, buffer->bytes);
-    ok(weir_stream_delay(stream, 60 * MS));
+    ok(weir_stream_delay(stream, 150 * MS));
     ok(weir_buffer_to_device(weir_slice_all(buffer), stream, WEIR_NOW));
     answers(weir_buffer_write(buffer, 0, &byte, 1, WEIR_NOW), BUSY);
     answers(weir_buffer_write(buffer, 0, &byte, 1, weir_deadline_after_ns(MS)), TIMEDOUT);
@@ -143,7 +143,7 @@ Test(copy, a_deadline_that_passes_leaves_the_copy_queued)
     open_pool(4096, WEIR_OPTS(pool, .buffers_min = 1));
     struct weir_buffer *buffer = take();
     memset(buffer->host, 3, buffer->bytes);
-    ok(weir_stream_delay(stream, 30 * MS));
+    ok(weir_stream_delay(stream, 100 * MS));
     answers(weir_buffer_to_device(weir_slice_all(buffer), stream, weir_deadline_after_ns(MS)), TIMEDOUT);
     ok(weir_buffer_sync(buffer, WEIR_FOREVER));
     memset(buffer->host, 0, buffer->bytes);
@@ -282,38 +282,44 @@ Test(copy, counts_of_a_buffer)
 }
 
 /*
- * 16 MiB at 1 GB/s take 15.6 ms; to queue the copy takes far less than a tenth of that. And they wait 50 ms for the
- * stream, which is no transfer time either.
+ * 16 MiB at 1 GB/s take 15.6 ms; to queue the copy takes far less, and to wait for its stream, which is busy, far more.
+ * A machine that is busy itself may be late with the copy, but not every time.
  */
-Test(copy, transfer_time_is_the_devices_own)
+static bool is_device_time(struct weir_buffer *buffer)
 {
-    setenv("WEIR_HOST_MODEL", "up=1G,down=1G", 1);
-    rt = make_runtime();
-    struct weir_runtime_info runtime = {.struct_size = sizeof runtime};
-    ok(weir_runtime_info_read(rt, &runtime));
-    weir_runtime_destroy(rt);
-    if (strcmp(runtime.backend, "host") != 0) cr_skip_test("the cost model is the host backend's");
-    size_t bytes = (size_t)16 << 20;
-    open_pool(bytes, WEIR_OPTS(pool, .buffers_min = 1));
-    struct weir_buffer *buffer = take();
-    uint64_t            begin_ns = weir_clock_ns();
-    ok(weir_stream_delay(stream, 50 * MS));
-    uint64_t target;
-    ok(weir_buffer_mirror(buffer, &target));
+    uint64_t begin_ns = weir_clock_ns();
+    ok(weir_buffer_reset(buffer, WEIR_FOREVER));
+    ok(weir_stream_delay(stream, 200 * MS));
     ok(weir_buffer_to_device(weir_slice_all(buffer), stream, WEIR_NOW));
-    cr_assert_lt(weir_clock_ns() - begin_ns, 40 * MS, "the machine is too slow for this test");
-    cr_assert_eq(info_of(buffer).timed, 0, "a time before the end");
+    bool in_time = weir_clock_ns() - begin_ns < 150 * MS;
+    if (in_time) cr_assert_eq(info_of(buffer).timed, 0, "a time before the end");
     ok(weir_buffer_sync(buffer, WEIR_FOREVER));
     struct weir_buffer_info info = info_of(buffer);
     cr_assert_eq(info.timed, 1);
-    cr_assert_eq(info.timed_bytes, bytes);
-    cr_assert_geq(info.transfer_ns, 15 * MS);
-    cr_assert_lt(info.transfer_ns, 45 * MS, "%lu", (unsigned long)info.transfer_ns);
+    cr_assert_eq(info.timed_bytes, buffer->bytes);
+    cr_assert_eq(info.transfer_ns, info.timed_ns);
+    cr_assert_geq(info.transfer_ns, 15 * MS, "less than the device took");
     cr_assert_eq(info.transfer_bytes_per_s, info.timed_bytes * 1000000000 / info.timed_ns);
     cr_assert_leq(info.transfer_bytes_per_s, UINT64_C(1100000000));
+    return in_time && info.transfer_ns < 150 * MS;
+}
+
+Test(copy, transfer_time_is_the_devices_own)
+{
+    struct weir_runtime_info runtime = {.struct_size = sizeof runtime};
+    uint64_t                 mirror;
+    bool                     seen = false;
+    setenv("WEIR_HOST_MODEL", "up=1G,down=1G", 1);
+    open_pool((size_t)16 << 20, WEIR_OPTS(pool, .buffers_min = 1, .sample_every = 1));
+    ok(weir_runtime_info_read(rt, &runtime));
+    if (strcmp(runtime.backend, "host") != 0) cr_skip_test("the cost model is the host backend's");
+    struct weir_buffer *buffer = take();
+    ok(weir_buffer_mirror(buffer, &mirror));
+    for (int i = 0; i < 10 && !seen; i++) seen = is_device_time(buffer);
+    cr_assert(seen, "the wait for the stream was taken for transfer time");
     struct weir_pool_stats stats = pool_stats(pool);
-    cr_assert_eq(stats.timed, 1);
-    cr_assert_eq(stats.transfer_ns, info.transfer_ns);
+    cr_assert_eq(stats.timed, stats.uploads);
+    cr_assert_eq(stats.transfer_ns, stats.timed_ns / stats.timed);
     ok(weir_buffer_release(buffer));
     close_pool();
 }
