@@ -13,6 +13,7 @@
 
 #include <weir/runtime.h>
 #include <weir/stream.h>
+#include <weir/tensor.h>
 
 #define WEIR_DEFINE_AUTO_(kind, end)                                                               \
     static inline void weir_auto_##kind##_(struct weir_##kind **held)                              \
@@ -29,6 +30,9 @@ WEIR_DEFINE_AUTO_VOID_(pool, destroy)
 WEIR_DEFINE_AUTO_(buffer, release)
 WEIR_DEFINE_AUTO_(stream, release)
 WEIR_DEFINE_AUTO_(event, release)
+WEIR_DEFINE_AUTO_VOID_(tensor, destroy)
+WEIR_DEFINE_AUTO_VOID_(stepped, destroy)
+WEIR_DEFINE_AUTO_VOID_(rows, destroy)
 
 #define weir_auto(kind) __attribute__((cleanup(weir_auto_##kind##_))) struct weir_##kind *
 #define weir_take(held)                                                                            \

@@ -13,6 +13,7 @@
 #include <weir/stats.h>
 #include <weir/policy.h>
 #include <weir/stream.h>
+#include <weir/tensor.h>
 #include <weir/tier.h>
 
 #endif
