@@ -40,6 +40,9 @@ void wi_sched_point(void);
                            (p), (expected), (desired), memory_order_##order, memory_order_relaxed))
 #define wi_fence(order) (WI_SCHED_POINT(), atomic_thread_fence(memory_order_##order))
 
+/* Keeps the compiler, not the processor, from reordering. */
+#define wi_compiler_fence() atomic_signal_fence(memory_order_seq_cst)
+
 /* A counter with one writer: no locked operation, and readers see whole values. */
 #define wi_bump(p, by)                                                                             \
     atomic_store_explicit((p), atomic_load_explicit((p), memory_order_relaxed) + (by),             \

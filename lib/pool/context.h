@@ -39,6 +39,7 @@ struct wi_context {
     /* The stream that moves tiered buffers; made on first use. */
     struct wi_stream *mover;
     pthread_mutex_t   mover_lock;
+    _Atomic uint32_t  mover_used; /* 1: buffers live in device memory */
 
     _Atomic uint32_t pressure; /* enum weir_pressure_level, as the monitor last found it */
     _Atomic uint32_t closed; /* 1: destroy has begun; 2: it has ended, no driver call any more */

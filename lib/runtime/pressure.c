@@ -48,6 +48,7 @@ void wi_pressure_end(struct weir_runtime *rt)
 
 /* ---- reading ---- */
 
+/* The device is asked only for somebody who wants to know: that is a driver call. */
 static void read_locked(struct weir_runtime *rt, struct weir_pressure *out)
 {
     struct wi_context *context = &rt->context;
@@ -56,7 +57,8 @@ static void read_locked(struct weir_runtime *rt, struct weir_pressure *out)
     out->pinned_bytes = wi_load(&context->pinned.bytes, relaxed);
     out->pinned_bytes_max = wi_load(&context->pinned.bytes_max, relaxed);
     out->sources |= WEIR_SOURCE_PINNED;
-    if (!wi_load(&context->device->lost, relaxed) &&
+    bool wanted = rt->pressure.asked || rt->pressure.watches || wi_load(&context->mover_used, relaxed);
+    if (wanted && !wi_load(&context->device->lost, relaxed) &&
         context->device->ops->memory(context->device, &out->device_bytes_free, &out->device_bytes_total) == 0)
         out->sources |= WEIR_SOURCE_DEVICE;
 }
@@ -142,6 +144,7 @@ int weir_pressure_read(struct weir_runtime *rt, struct weir_pressure *out)
     WI_ENSURE(rt && out, INVAL, .detail = "runtime or out is NULL");
     WI_TRY(wi_process_check());
     pthread_mutex_lock(&rt->pressure.lock);
+    rt->pressure.asked = true;
     take_reading_locked(rt);
     struct weir_pressure now = rt->pressure.last;
     pthread_mutex_unlock(&rt->pressure.lock);

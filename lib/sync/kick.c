@@ -18,7 +18,7 @@ uint32_t wi_kick_begin(struct wi_kick *kick)
 
 void wi_kick_sleep(struct wi_kick *kick, uint32_t seen, uint64_t deadline_ns)
 {
-    wi_store(&kick->asleep, 1, seq_cst);
+    wi_store(&kick->asleep, 1, seq_cst); /* order(kick) */
     if (wi_load(&kick->word, seq_cst) == seen) (void)wi_futex_wait(&kick->word, seen, deadline_ns);
     wi_store(&kick->asleep, 0, relaxed);
 }

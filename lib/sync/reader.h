@@ -58,7 +58,7 @@ static inline void wi_reader_fence(void)
     if (WI_UNLIKELY(wi_reader_fence_needed)) {
         wi_fence(seq_cst);
     } else {
-        atomic_signal_fence(memory_order_seq_cst);
+        wi_compiler_fence();
     }
 }
 

@@ -24,6 +24,7 @@ static int mover_stream(struct wi_context *context, struct wi_stream **out)
     int err = 0;
     pthread_mutex_lock(&context->mover_lock);
     if (!context->mover) err = wi_stream_make(context, 0, 0, &context->mover);
+    if (err >= 0) wi_store(&context->mover_used, 1, relaxed);
     *out = context->mover;
     pthread_mutex_unlock(&context->mover_lock);
     return err;
@@ -102,6 +103,20 @@ int wi_copy_wait(struct wi_tier *tier)
 {
     WI_TRY(wi_copy_flush(tier));
     return tier->context->mover ? wi_stream_wait_driver(tier->context->mover) : 0;
+}
+
+int wi_copy_drain(struct wi_tier *tier)
+{
+    struct wi_device           *device = tier->context->device;
+    const struct wi_device_ops *ops = device->ops;
+    struct wi_stream           *stream = tier->context->mover;
+    void                       *event;
+    if (!stream) return 0; /* nothing was ever queued */
+    WI_TRY(ops->event_create(device, 0, &event));
+    int err = ops->event_record(device, event, stream->handle);
+    if (err >= 0) err = ops->event_sync(device, event);
+    (void)ops->event_destroy(device, event);
+    return err;
 }
 
 static const char *poison_block(struct wi_tier *tier)
