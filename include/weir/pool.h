@@ -355,7 +355,11 @@ WEIR_API int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir
 WEIR_API WEIR_MUST_CHECK int weir_buffer_find(struct weir_runtime *rt, const void *host,
                                               struct weir_buffer **out);
 
-/* weir_pool_reserve - grow now to at least buffers; up to buffers_max. Blocks. Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED. */
+/*
+ * weir_pool_reserve - grow now to at least buffers, at most buffers_max; what was made is free when it returns
+ *
+ * Blocks. Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_pool_reserve(struct weir_pool *pool, size_t buffers);
 
 /*

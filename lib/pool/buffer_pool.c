@@ -109,8 +109,8 @@ int weir_pool_reserve(struct weir_pool *pool, size_t buffers)
     pthread_mutex_lock(&pool->lock);
     size_t total = wi_load(&pool->total, relaxed);
     int    err = total < buffers ? wi_pool_grow_locked(pool, buffers - total, pool->opts.progress) : 0;
+    wi_pool_show(pool); /* also when it failed: some may have come back from a shrink */
     pthread_mutex_unlock(&pool->lock);
-    wi_kick(&pool->context->keeper);
     return err;
 }
 

@@ -10,6 +10,7 @@
 #include "pool/preempt.h"
 #include "pool/side.h"
 
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -73,11 +74,12 @@ static void starved(void *ctx)
 
 static void kick(void *ctx)
 {
-    struct weir_pool *pool = ctx;
+    struct weir_pool  *pool = ctx;
+    struct wi_context *context = wi_load(&pool->kicked, relaxed);
     wi_store(&pool->wants_service, 1, release);
     /* The keeper's own serving may ask for more of it: it sees the flag at the end of its round, and backs off. */
-    if (!wi_is_keeper) wi_kick(&pool->context->keeper);
-    if (wi_load(&pool->store.gate, relaxed) & WI_GATE_SHUT) wi_kick(&pool->context->monitor);
+    if (!wi_is_keeper) wi_kick(&context->keeper);
+    if (wi_load(&pool->store.gate, relaxed) & WI_GATE_SHUT) wi_kick(&context->monitor);
 }
 
 /* ---- create ---- */
@@ -122,6 +124,7 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     if (!pool) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a pool");
     pool->rt = spec->rt;
     pool->context = wi_context_of(spec->rt);
+    wi_store(&pool->kicked, pool->context, relaxed);
     pool->kind = spec->kind;
     pool->stream_class = spec->stream_class;
     pool->event_flags = spec->event_flags;
@@ -318,9 +321,10 @@ int wi_pool_release_generation(struct wi_record *record, uint64_t generation)
 
 /* ---- keeper ---- */
 
-bool wi_pool_keep(struct weir_pool *pool)
+/* In the order of their making. Into the lane by its one producer, else by the ordinary way. */
+static void publish_fresh(struct weir_pool *pool, bool by_lane)
 {
-    /* order(fresh): acquire; pairs with the push in grow.c. Reversed, so that objects enter in the order of their making. */
+    /* order(fresh): acquire; pairs with the push in grow.c. Newest first, so it is reversed. */
     struct wi_record *fresh = wi_exchange(&pool->fresh, NULL, acquire);
     struct wi_record *ordered = NULL;
     while (fresh) {
@@ -331,10 +335,29 @@ bool wi_pool_keep(struct weir_pool *pool)
     }
     while (ordered) {
         struct wi_record *next = ordered->next;
-        wi_store_publish_lane(&pool->store, ordered, WI_GONE);
+        if (by_lane) {
+            wi_store_publish_lane(&pool->store, ordered, WI_GONE);
+        } else {
+            (void)wi_store_publish(&pool->store, ordered, WI_GONE);
+        }
         (void)wi_and(&ordered->attention, ~(uint32_t)WI_ATTENTION_FRESH, release); /* only now it may be taken as GONE */
         ordered = next;
     }
+}
+
+void wi_pool_show(struct weir_pool *pool)
+{
+    publish_fresh(pool, false);
+    /* The keeper may have taken some a moment before, and be at it still. */
+    for (uint32_t i = 0; i < pool->store.records_max; i++) {
+        const struct wi_record *record = &pool->store.records[i];
+        while (wi_load(&record->attention, acquire) & WI_ATTENTION_FRESH) sched_yield(); /* order(fresh) */
+    }
+}
+
+bool wi_pool_keep(struct weir_pool *pool)
+{
+    publish_fresh(pool, true);
     if (wi_load(&pool->wants_service, relaxed) && wi_exchange(&pool->wants_service, 0, acquire) &&
         (wi_load(&pool->store.gate, seq_cst) & WI_GATE_QUEUED))
         wi_store_serve(&pool->store);

@@ -89,6 +89,11 @@ struct weir_pool {
     _Atomic(struct wi_record *) fresh; /* made by the monitor, for the keeper's lane */
     _Atomic uint32_t wants_growth;     /* an acquire found little or nothing */
     _Atomic uint32_t wants_service;    /* the keeper should serve */
+    /*
+     * Whom to kick: the same as context. Atomic, because a late release may kick while the block becomes another
+     * pool; it then kicks that one's runtime, which does no harm.
+     */
+    _Atomic(struct wi_context *) kicked;
     _Atomic uint32_t asking;           /* the preempt callback is running or about to */
 
     struct {
@@ -135,6 +140,8 @@ void wi_pool_recycle(struct weir_pool *pool);
 
 /* True on a keeper's thread. */
 extern __thread bool wi_is_keeper;
+/* What was made is free when this returns. For who has grown the pool himself. pool->lock is held. */
+void wi_pool_show(struct weir_pool *pool);
 /* The keeper. Returns true when it should be called again soon. */
 bool wi_pool_keep(struct weir_pool *pool);
 /* The monitor. Returns when it wants to be called again, WEIR_FOREVER: only when kicked. */

@@ -26,14 +26,21 @@ int weir_runtime_set_budget(struct weir_runtime *rt, uint32_t memory, uint64_t b
     return 0;
 }
 
-/* Let pools retire memory; the monitor frees it. Returns the bytes that are on their way out. */
-static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, uint64_t excess)
+/*
+ * Let pools retire memory; the monitor frees it. Returns the bytes that are on their way out. A pool that is just being
+ * pinned or cleared is passed by: the keeper waits for pools_lock, and must not wait for that.
+ */
+static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, uint64_t excess, bool *passed_by)
 {
     uint64_t leaving = 0;
+    *passed_by = false;
     pthread_mutex_lock(&rt->pools_lock);
     for (struct weir_pool *pool = rt->pools; pool; pool = pool->next) {
         if (pool->kind != WI_POOL_BUFFERS) continue;
-        pthread_mutex_lock(&pool->lock);
+        if (pthread_mutex_trylock(&pool->lock) != 0) {
+            *passed_by = true;
+            continue;
+        }
         if (pool->life == WI_POOL_OPEN)
             leaving += wi_pool_retire_bytes_locked(pool, budget, leaving < excess ? excess - leaving : 0);
         pthread_mutex_unlock(&pool->lock);
@@ -50,8 +57,9 @@ int weir_runtime_trim(struct weir_runtime *rt, uint32_t memory, uint64_t bytes, 
     for (;;) {
         uint64_t charged = wi_load(&budget->bytes, relaxed);
         if (charged <= bytes) return 0;
-        uint64_t leaving = retire(rt, budget, charged - bytes);
-        if (leaving == 0 && wi_load(&budget->bytes, relaxed) > bytes)
+        bool     passed_by;
+        uint64_t leaving = retire(rt, budget, charged - bytes, &passed_by);
+        if (leaving == 0 && !passed_by && wi_load(&budget->bytes, relaxed) > bytes)
             return WI_FAIL(BUSY, .limit = budget->name, .limit_value = wi_load(&budget->bytes, relaxed), .wanted = bytes,
                            .setting = "weir_pool_opts.buffers_min", .detail = "no pool has more memory to give");
         wi_kick(&rt->context.monitor);

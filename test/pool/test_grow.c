@@ -141,3 +141,181 @@ Test(grow, under_load_loses_nothing)
     weir_pool_destroy(pool);
     weir_runtime_destroy(rt);
 }
+
+/* ---- the knobs ---- */
+
+Test(grow, what_was_reserved_is_free_at_once)
+{
+    struct weir_buffer *buffer[64];
+    open_pool(1, 64);
+    for (int i = 0; i < 20; i++) {
+        ok(weir_pool_reserve(pool, 64));
+        assert_law(pool);
+        ok(weir_buffers_acquire(pool, 64, WEIR_NOW, buffer));
+        ok(weir_buffers_release(buffer, 64));
+        ok(weir_pool_trim(pool, 1, WEIR_FOREVER));
+    }
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+static struct weir_buffer *take_one(void)
+{
+    struct weir_buffer *buffer;
+    ok(weir_buffer_acquire(pool, WEIR_FOREVER, &buffer));
+    return buffer;
+}
+
+static void open_with(const struct weir_pool_opts *opts)
+{
+    rt = make_runtime();
+    ok(weir_pool_create(rt, opts, &pool));
+}
+
+static void close_pool(void)
+{
+    eventually(pool_stats(pool).free == pool_stats(pool).total); /* the keeper has seen what was made last */
+    assert_law(pool);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+/* Growth ahead of demand: nobody has found the pool empty. */
+Test(grow, begins_at_the_low_water_mark)
+{
+    struct weir_buffer *buffer[8];
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 8, .buffers_max = 64, .low_water_percent = 50));
+    for (int i = 0; i < 4; i++) buffer[i] = take_one();
+    nanosleep(&(struct timespec){.tv_nsec = 30000000}, NULL);
+    cr_assert_eq(pool_stats(pool).total, 8, "half of it is free");
+    for (int i = 4; i < 7; i++) buffer[i] = take_one();
+    eventually(pool_stats(pool).total == 16);
+    cr_assert_eq(pool_stats(pool).handoffs + pool_stats(pool).timeouts, 0);
+    ok(weir_buffers_release(buffer, 7));
+    close_pool();
+}
+
+Test(grow, goes_by_its_factor_up_to_its_maximum)
+{
+    struct weir_buffer *buffer[13];
+    static const size_t total[] = {4, 6, 9, 13}; /* 150 %, 20 is never reached */
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4, .buffers_max = 13, .grow_factor_percent = 150,
+                        .low_water_percent = 1, .grow_cooldown_ns = 1));
+    for (size_t i = 0; i < 13; i++) {
+        buffer[i] = take_one();
+        size_t now = pool_stats(pool).total, step = 0;
+        while (step < 4 && total[step] != now) step++;
+        cr_assert(step < 4 && now > i, "%zu after %zu leases", now, i + 1);
+    }
+    cr_assert_eq(pool_stats(pool).total, 13);
+    cr_assert_eq(pool_stats(pool).grows, 3);
+    ok(weir_buffers_release(buffer, 13));
+    close_pool();
+}
+
+Test(grow, waits_for_its_cooldown)
+{
+    struct weir_buffer *buffer[8];
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2, .buffers_max = 8, .grow_cooldown_ns = 200000000));
+    for (int i = 0; i < 3; i++) buffer[i] = take_one();
+    uint64_t first_ns = weir_clock_ns(); /* 2 have become 4, at this time or before */
+    for (int i = 3; i < 5; i++) buffer[i] = take_one();
+    cr_assert_geq(weir_clock_ns() - first_ns, 100000000, "grown again too soon");
+    ok(weir_buffers_release(buffer, 5));
+    close_pool();
+}
+
+Test(shrink, waits_for_its_threshold_and_cooldown)
+{
+    struct weir_buffer *buffer[16];
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4, .buffers_max = 16, .shrink_percent = 25,
+                        .shrink_cooldown_ns = 100000000));
+    for (int i = 0; i < 16; i++) buffer[i] = take_one();
+    cr_assert_eq(pool_stats(pool).total, 16);
+    ok(weir_buffers_release(buffer + 4, 12)); /* a quarter is in use: not below the threshold */
+    nanosleep(&(struct timespec){.tv_nsec = 500000000}, NULL);
+    cr_assert_eq(pool_stats(pool).total, 16);
+    uint64_t quiet_ns = weir_clock_ns();
+    ok(weir_buffers_release(buffer, 4));
+    eventually(pool_stats(pool).total < 16);
+    cr_assert_geq(weir_clock_ns() - quiet_ns, 100000000, "shrunk before the cooldown");
+    eventually(pool_stats(pool).total == 4);
+    nanosleep(&(struct timespec){.tv_nsec = 300000000}, NULL);
+    cr_assert_eq(pool_stats(pool).total, 4, "below the initial count");
+    close_pool();
+}
+
+/* The newest memory goes first; here the device is still reading it. */
+Test(shrink, never_takes_a_block_in_flight)
+{
+    struct weir_buffer *buffer[8], *check;
+    struct weir_stream *stream;
+    uint64_t            target;
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2, .buffers_max = 8));
+    ok(weir_pool_reserve(pool, 8));
+    ok(weir_stream_acquire(rt, WEIR_STREAM_COMM, WEIR_NOW, &stream));
+    ok(weir_device_alloc(rt, 8 * 4096, &target));
+    ok(weir_stream_delay(stream, 150000000));
+    for (uint64_t i = 0; i < 8; i++) {
+        buffer[i] = take_one();
+        memset(buffer[i]->host, (int)i + 1, 4096);
+        ok(weir_stream_upload(stream, target + i * 4096, weir_slice_all(buffer[i])));
+    }
+    ok(weir_buffers_release(buffer, 8));
+    answers(weir_pool_trim(pool, 2, weir_deadline_after_ns(1000000)), TIMEDOUT);
+    cr_assert_eq(weir_stream_query(stream), WEIR_EAGAIN, "the machine is too slow for this test");
+    ok(weir_pool_trim(pool, 2, WEIR_FOREVER));
+    cr_assert_eq(weir_stream_query(stream), 0, "its memory was freed while the device was reading it");
+    cr_assert_eq(pool_stats(pool).total, 2);
+    check = take_one();
+    for (uint64_t i = 0; i < 8; i++) {
+        ok(weir_stream_download(stream, weir_slice_all(check), target + i * 4096));
+        ok(weir_buffer_sync(check, WEIR_FOREVER));
+        for (int j = 0; j < 4096; j++) cr_assert_eq(((char *)check->host)[j], (char)(i + 1));
+    }
+    ok(weir_buffer_release(check));
+    ok(weir_device_free(rt, target));
+    ok(weir_stream_release(stream));
+    close_pool();
+}
+
+/* Who looks an address up, or at a buffer, while its memory goes, is never hurt: it finds the buffer or nothing. */
+static void *look_up(void *arg)
+{
+    struct weir_buffer *found;
+    uint64_t            hits = 0;
+    while (!wi_load(&stop, relaxed)) {
+        for (int i = 0; i < 16; i++) {
+            int err = weir_buffer_find(rt, ((void **)arg)[i], &found);
+            cr_assert(err == 0 || err == WEIR_ENOENT);
+            if (err < 0) continue;
+            struct weir_buffer_info info = {.struct_size = sizeof info};
+            ok(weir_buffer_info_read(found, &info));
+            hits++;
+        }
+    }
+    return (void *)(uintptr_t)hits;
+}
+
+Test(shrink, address_lookup_beside_it_is_safe)
+{
+    pthread_t           thread;
+    struct weir_buffer *buffer[16];
+    void               *host[16], *hits;
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2, .buffers_max = 16));
+    ok(weir_pool_reserve(pool, 16));
+    for (int i = 0; i < 16; i++) {
+        buffer[i] = take_one();
+        host[i] = buffer[i]->host;
+    }
+    ok(weir_buffers_release(buffer, 16));
+    cr_assert_eq(pthread_create(&thread, NULL, look_up, host), 0);
+    for (int i = 0; i < 100; i++) {
+        ok(weir_pool_trim(pool, 2, WEIR_FOREVER));
+        ok(weir_pool_reserve(pool, 16));
+    }
+    wi_store(&stop, 1, relaxed);
+    pthread_join(thread, &hits);
+    cr_assert_gt((uintptr_t)hits, 0);
+    close_pool();
+}
