@@ -62,6 +62,7 @@ bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
         if (wi_cas(word, &waiting, WI_POLL_DONE, acq_rel)) {
             wi_futex_wake(word, 1);
         } else {
+            (void)wi_load(word, acquire); /* a failed compare-and-swap orders nothing: the waiter has let go */
             wi_free(poll);
         }
     }

@@ -76,7 +76,8 @@ int wi_store_init(struct wi_store *store, const struct wi_store_opts *opts)
     if (err >= 0) {
         store->slots = opts->slots;
         store->slot_factor = slot_factor(opts->slots);
-        store->owner = opts->owner;
+        /* A late release may be about to kick: the owner of a block is always the same, and written once. */
+        if (memcmp(&store->owner, &opts->owner, sizeof store->owner) != 0) store->owner = opts->owner;
         store->context = opts->context;
         store->records = opts->records;
         store->records_max = (uint32_t)opts->records_max;
@@ -330,17 +331,26 @@ static void starved(struct wi_store *store)
     if (store->owner.starved) store->owner.starved(store->owner.ctx);
 }
 
+/* A hit whose turn it is comes here on purpose; of the other acquires that come here, some are timed. */
+static bool time_this(const struct wi_store *store, uint32_t gate)
+{
+    static __thread uint32_t turn;
+    const struct wi_record  *record = wi_load(&wi_store_own_slot(store)->record, acquire);
+    uint64_t                 word = record ? wi_load(&record->word, relaxed) : 0;
+    bool due = ((word >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK) == WI_SAMPLE_MASK && wi_word_state(word) == WI_FREE;
+    return due || (turn++ & (gate & (WI_GATE_PERMITS | WI_GATE_LONG) ? WI_SAMPLE_MASK : WI_LOOK_SAMPLE_MASK)) == 0;
+}
+
 int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, struct wi_record **out)
 {
     uint32_t          gate = wi_load(&store->gate, relaxed);
     struct wi_record *record = NULL;
     bool              lied = false;
-    bool              sampled = false;
-    uint64_t          begin_ns = weir_clock_ns();
+    bool              timed = time_this(store, gate);
+    uint64_t          begin_ns = timed ? weir_clock_ns() : 0;
 
     if (ask->need == 1 && !(gate & (WI_GATE_QUEUED | WI_GATE_SHUT)) && wi_queue_permit(store, ask)) {
         record = wi_store_claim_own(store);
-        sampled = record != NULL;
         if (!record) {
             wi_add(&store->stat.misses, 1, relaxed);
             record = wi_store_look(store, &lied);
@@ -359,16 +369,14 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         }
     }
     if (record) {
-        /* On the long path every hit comes here: only one in 256 of them is noted. */
-        bool hit_again = sampled && (gate & (WI_GATE_PERMITS | WI_GATE_LONG)) &&
-                         ((wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK);
-        if (!hit_again) wi_histogram_add(&store->acquire, weir_clock_ns() - begin_ns);
+        if (timed) wi_histogram_add(&store->acquire, weir_clock_ns() - begin_ns);
         *out = record;
         return 0;
     }
     if (!(gate & WI_GATE_SHUT)) starved(store);
 
     struct wi_waiter *waiter = &wi_thread_self()->waiter;
+    if (!timed) begin_ns = weir_clock_ns(); /* every wait is timed */
     waiter->since_ns = begin_ns;
     int      err = wi_queue_wait(store, ask, waiter, out);
     uint64_t took_ns = weir_clock_ns() - begin_ns;
