@@ -75,7 +75,7 @@ struct weir_pool_stats {
     WEIR_POOL_GAUGES(X)
     WEIR_POOL_COUNTERS(X)
 #undef X
-    struct weir_latency acquire; /* sampled: one hit in 256, every miss */
+    struct weir_latency acquire; /* sampled: one hit in 2,048, one longer acquire in 16, every wait */
     struct weir_latency wait;    /* every wait */
 #define X(name, help) uint64_t name;
     WEIR_POOL_RATES(X)

@@ -36,13 +36,18 @@ static uint64_t bucket_top(size_t bucket)
 
 void wi_histogram_add(struct wi_histogram *histogram, uint64_t ns)
 {
+    wi_histogram_add_for(histogram, ns, 1);
+}
+
+void wi_histogram_add_for(struct wi_histogram *histogram, uint64_t ns, uint64_t values)
+{
     uint64_t max_ns = wi_load(&histogram->max_ns, relaxed);
 
     /* Each retry means that somebody else raised the maximum. */
     while (ns > max_ns && !wi_cas(&histogram->max_ns, &max_ns, ns, relaxed)) continue;
     /* order(histogram-max): release; pairs with acquire in wi_histogram_read(). What is counted is
      * not above the maximum that is read later. */
-    wi_add(&histogram->count[bucket_of(ns)], 1, release);
+    wi_add(&histogram->count[bucket_of(ns)], values, release);
 }
 
 void wi_histogram_read(const struct wi_histogram *histogram, struct weir_latency *out)

@@ -23,6 +23,8 @@ struct wi_histogram {
 };
 
 void wi_histogram_add(struct wi_histogram *histogram, uint64_t ns);
+/* One value measured for so many: samples of different density stand in one distribution. */
+void wi_histogram_add_for(struct wi_histogram *histogram, uint64_t ns, uint64_t values);
 /* What is added meanwhile may be in or not; no quantile is above max_ns. */
 void wi_histogram_read(const struct wi_histogram *histogram, struct weir_latency *out);
 /* What is added meanwhile may survive. */

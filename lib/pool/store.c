@@ -331,14 +331,19 @@ static void starved(struct wi_store *store)
     if (store->owner.starved) store->owner.starved(store->owner.ctx);
 }
 
-/* A hit whose turn it is comes here on purpose; of the other acquires that come here, some are timed. */
-static bool time_this(const struct wi_store *store, uint32_t gate)
+/*
+ * For how many acquires this one is timed; 0: it is not. A hit whose turn it is comes here on purpose; of the others some
+ * are timed.
+ */
+static uint64_t timed_for(const struct wi_store *store, uint32_t gate)
 {
     static __thread uint32_t turn;
     const struct wi_record  *record = wi_load(&wi_store_own_slot(store)->record, acquire);
     uint64_t                 word = record ? wi_load(&record->word, relaxed) : 0;
     bool due = ((word >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK) == WI_SAMPLE_MASK && wi_word_state(word) == WI_FREE;
-    return due || (turn++ & (gate & (WI_GATE_PERMITS | WI_GATE_LONG) ? WI_SAMPLE_MASK : WI_LOOK_SAMPLE_MASK)) == 0;
+    if (due) return WI_SAMPLE_MASK + 1;
+    uint32_t mask = gate & (WI_GATE_PERMITS | WI_GATE_LONG) ? WI_SAMPLE_MASK : WI_LOOK_SAMPLE_MASK;
+    return (turn++ & mask) == 0 ? mask + 1 : 0;
 }
 
 int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, struct wi_record **out)
@@ -346,7 +351,7 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
     uint32_t          gate = wi_load(&store->gate, relaxed);
     struct wi_record *record = NULL;
     bool              lied = false;
-    bool              timed = time_this(store, gate);
+    uint64_t          timed = timed_for(store, gate);
     uint64_t          begin_ns = timed ? weir_clock_ns() : 0;
 
     if (ask->need == 1 && !(gate & (WI_GATE_QUEUED | WI_GATE_SHUT)) && wi_queue_permit(store, ask)) {
@@ -369,7 +374,7 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         }
     }
     if (record) {
-        if (timed) wi_histogram_add(&store->acquire, weir_clock_ns() - begin_ns);
+        if (timed) wi_histogram_add_for(&store->acquire, weir_clock_ns() - begin_ns, timed);
         *out = record;
         return 0;
     }

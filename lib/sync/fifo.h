@@ -23,9 +23,10 @@
 #error "weir needs a double-width compare-and-swap: x86-64 or aarch64"
 #endif
 
+/* One line: two neighbours may be written by different threads. */
 struct wi_fifo_node {
     ck_fifo_mpmc_entry_t entry;
-} WI_CACHELINE;
+} __attribute__((aligned(WI_CACHELINE_BYTES)));
 
 struct wi_fifo {
     ck_fifo_mpmc_t fifo;
