@@ -7,6 +7,14 @@
  *
  * Initialise at the declaration; do not mix with goto cleanup; declare in order of need. Safe with
  * asynchronous work, because release never outruns the device. weir_take() moves a lease out of its scope.
+ *
+ * Streams and events for the rest of a block, in one line each:
+ *
+ *     int err;
+ *     weir_compute_scope(stream, err, rt, key, WEIR_FOREVER);
+ *     if (err < 0) return err;
+ *
+ * The macros that take a lease are declarations: they stand where a declaration may.
  */
 #ifndef WEIR_SCOPE_H
 #define WEIR_SCOPE_H
@@ -35,6 +43,59 @@ WEIR_DEFINE_AUTO_VOID_(stepped, destroy)
 WEIR_DEFINE_AUTO_VOID_(rows, destroy)
 
 #define weir_auto(kind) __attribute__((cleanup(weir_auto_##kind##_))) struct weir_##kind *
+
+/* Declare `name` and lease a stream, or an event, into it; err, an int variable, is the answer. affinity_key 0: none. */
+#define weir_stream_scope(name, err, rt, stream_class, affinity_key, deadline_ns)                  \
+    weir_auto(stream) name = NULL;                                                                 \
+    (err) = weir_scope_stream_((rt), (stream_class), (affinity_key), (deadline_ns), &(name))
+#define weir_compute_scope(name, err, rt, affinity_key, deadline_ns)                               \
+    weir_stream_scope(name, err, rt, WEIR_STREAM_COMPUTE, affinity_key, deadline_ns)
+#define weir_comm_scope(name, err, rt, affinity_key, deadline_ns)                                  \
+    weir_stream_scope(name, err, rt, WEIR_STREAM_COMM, affinity_key, deadline_ns)
+#define weir_high_scope(name, err, rt, deadline_ns)                                                \
+    weir_stream_scope(name, err, rt, WEIR_STREAM_HIGH, 0, deadline_ns)
+#define weir_event_scope(name, err, rt, flags, deadline_ns)                                        \
+    weir_auto(event) name = NULL;                                                                  \
+    (err) = weir_event_acquire((rt), (flags), (deadline_ns), &(name))
+
+static inline int weir_scope_stream_(struct weir_runtime *rt, uint32_t stream_class, uint64_t affinity_key,
+                                     uint64_t deadline_ns, struct weir_stream **out)
+{
+    struct weir_stream_opts opts;
+    weir_opts_init(&opts, sizeof opts);
+    opts.stream_class = stream_class;
+    opts.affinity_key = affinity_key;
+    return weir_stream_acquire_with(rt, &opts, deadline_ns, out);
+}
+
+/*
+ * weir_current_scope - make `stream` this thread's current one for the rest of the block; err as above
+ *
+ * At the end of the block the one before is current again, or none if its lease has ended meanwhile.
+ */
+#define weir_current_scope(name, err, stream)                                                      \
+    __attribute__((cleanup(weir_current_end_))) struct weir_current_ name = {NULL, 0};             \
+    (err) = weir_current_begin_((stream), &(name))
+
+struct weir_current_ {
+    struct weir_stream *previous;
+    int                 begun;
+};
+
+static inline int weir_current_begin_(struct weir_stream *stream, struct weir_current_ *scope)
+{
+    int err = weir_stream_set_current(stream, &scope->previous);
+    scope->begun = err == 0;
+    return err;
+}
+
+static inline void weir_current_end_(struct weir_current_ *scope)
+{
+    if (scope->begun && weir_stream_set_current(scope->previous, NULL) < 0)
+        (void)weir_stream_set_current(NULL, NULL);
+}
+
+/* Move a lease out of its scope: the variable becomes NULL. */
 #define weir_take(held)                                                                            \
     (__extension__({                                                                               \
         __typeof__(held) weir_taken_ = (held);                                                     \

@@ -91,13 +91,14 @@ int weir_stream_adopt(struct weir_runtime *rt, void *handle, struct weir_stream 
     return 0;
 }
 
-/* D1, and the mark that its record waits for. Under the lock, so that of two callers one ends the adoption. */
+/* D1. Under the lock, so that of two callers one ends the adoption. The end of the runtime has let go of all streams. */
 static int let_go(struct wi_stream *stream, struct wi_record *record, uint64_t *generation)
 {
     int err = 0;
     pthread_mutex_lock(&stream->handle_lock);
     uint64_t word = wi_load(&record->word, acquire);
-    if (wi_word_state(word) != WI_LEASED || wi_load(&stream->gone, relaxed)) {
+    bool ended = wi_load(&stream->gone, relaxed) && wi_load(&stream->context->closed, acquire) < 2;
+    if (wi_word_state(word) != WI_LEASED || ended) {
         wi_add(&record->store->stat.misuses, 1, relaxed);
         err = WI_FAIL(NOTLEASED, .detail = "the adoption has ended before");
     } else {

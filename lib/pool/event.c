@@ -132,6 +132,7 @@ static int clear_pool(struct weir_pool *pool)
     pthread_mutex_lock(&pool->context->poll_lock);
     pthread_mutex_lock(&pool->lock);
     if (!(wi_load(&pool->store.gate, relaxed) & WI_GATE_SHUT)) {
+        wi_store(&pool->wants_growth, 0, relaxed);
         destroy_spare_locked(pool);
         wi_store_zero(&pool->store);
         wi_pool_zero_stat(pool);
