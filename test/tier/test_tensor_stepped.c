@@ -89,6 +89,26 @@ Test(stepped, no_view_is_overwritten_in_flight_and_depth_grows)
     end();
 }
 
+/* The view is read on another stream than that of the upload: only weir_stepped_used() tells weir of it. */
+Test(stepped, what_was_said_to_use_a_view_keeps_it)
+{
+    begin(STEPS, STEPS);
+    for (uint32_t i = 0; i < 12; i++) {
+        struct weir_stream *reader = streams[1 + i % (STREAMS - 1)];
+        uint64_t            device;
+        write_host(i + 1);
+        ok(weir_stepped_publish(stepped, streams[0], WEIR_FOREVER, &device));
+        ok(weir_stream_sync(streams[0], WEIR_FOREVER));
+        ok(weir_stream_delay(reader, 20 * MS));
+        ok(weir_stream_download(reader, weir_slice_all(sink[i]), device));
+        ok(weir_stepped_used(stepped, reader));
+    }
+    cr_assert_gt(info_of(stepped).depth, 6);
+    assert_seen(0, 12);
+    weir_stepped_destroy(stepped);
+    end();
+}
+
 Test(stepped, depth_falls_when_fewer_steps_are_in_flight)
 {
     begin(STEPS, STEPS);
