@@ -104,6 +104,7 @@ int weir_buffers_acquire_some(struct weir_pool *pool, size_t count, struct weir_
 
 static WI_COLD int refuse(int code)
 {
+    WI_TRY(wi_process_check()); /* what was released in a forked child may be released again */
     if (code == WEIR_ENOTLEASED)
         return WI_FAIL(NOTLEASED, .detail = "released twice, or never leased");
     return code;
@@ -113,6 +114,7 @@ static WI_COLD int release_cold(struct weir_buffer *buffer)
 {
     struct wi_record *record;
     if (!buffer) return 0;
+    WI_TRY(wi_process_check());
     WI_ENSURE(wi_record_valid(buffer), FOREIGN, .detail = "not a buffer of this process's weir");
     WI_TRY(wi_watch_release(buffer, &record));
     if (wi_load(&record->attention, relaxed)) return refuse(wi_pool_release_attentive(record));

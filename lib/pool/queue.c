@@ -316,9 +316,12 @@ int wi_queue_wait(struct wi_store *store, const struct wi_ask *ask, struct wi_wa
                   struct wi_record **out)
 {
     uint64_t entry_ns = ask->deadline_ns == WEIR_NOW ? WEIR_FOREVER : ask->deadline_ns;
-    waiter->notify = NULL;
-    if (!enter_until(store, entry_ns)) return WEIR_ETIMEDOUT;
     uint32_t gate = wi_load(&store->gate, relaxed);
+    waiter->notify = NULL;
+    /* In a forked child the lock may belong to a thread that is not there. */
+    if (WI_UNLIKELY(gate & WI_GATE_FORKED)) return shut_code(gate);
+    if (!enter_until(store, entry_ns)) return WEIR_ETIMEDOUT;
+    gate = wi_load(&store->gate, relaxed);
     if (gate & WI_GATE_SHUT) {
         wi_queue_leave(store);
         return shut_code(gate);
