@@ -314,7 +314,7 @@ enum weir_buffer_state {
 
 /* Beside the state. */
 enum weir_buffer_flags {
-    WEIR_BUFFER_PINNED = 1 /* stays in the memory where it is: always, but for tiered pools; weir_buffer_set_pinned() */
+    WEIR_BUFFER_PINNED = 1 /* stays in the memory where it is: always, but in tiered pools, see weir_buffer_set_pinned() */
 };
 
 struct weir_buffer_info {

@@ -54,6 +54,11 @@ static uint32_t public_state(struct wi_record *record)
     }
 }
 
+static bool stays(const struct weir_pool *pool, const struct wi_record *record)
+{
+    return pool->kind == WI_POOL_BUFFERS || (pool->hooks.stays && pool->hooks.stays(record));
+}
+
 static void add_side(const struct wi_side *side, struct weir_buffer_info *info)
 {
     uint64_t last_ns = wi_load(&side->last_ns, relaxed);
@@ -84,7 +89,7 @@ int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir_buffer_i
         .bytes_down = wi_load(&record->bytes_down, relaxed),
         .last_use_ns = wi_runtime_period_start_ns(pool->rt, wi_load(&record->period, relaxed)),
         .state = public_state(record),
-        .flags = pool->kind == WI_POOL_BUFFERS ? WEIR_BUFFER_PINNED : 0,
+        .flags = stays(pool, record) ? WEIR_BUFFER_PINNED : 0,
         .memory = wi_load(&pool->memory, relaxed),
         .dtype = pool->opts.dtype,
     };

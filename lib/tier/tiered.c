@@ -151,6 +151,12 @@ static void on_release(struct weir_pool *pool, struct wi_record *record)
     } while (!wi_cas(&tier->released, &head, mine, release));
 }
 
+static bool stays(const struct wi_record *record)
+{
+    const struct wi_place *place = record->object;
+    return place && wi_load(&place->flags, relaxed) & WI_PLACE_STAYS;
+}
+
 /* ---- a period ---- */
 
 static void take_released(struct wi_tier *tier)
@@ -363,7 +369,7 @@ int weir_tier_create(struct weir_runtime *rt, const struct weir_tier_opts *opts,
                                   .strategy = WEIR_STRATEGY_MOST_RECENT,
                                   .grow_factor_percent = 200};
     struct wi_pool_spec spec = {.rt = rt, .kind = WI_POOL_TIERED, .opts = &pool, .make = make_buffer, .drop = drop_buffer,
-                                .hooks = {.released = on_release, .tend = tend, .end = end}, .tier = tier};
+                                .hooks = {.released = on_release, .tend = tend, .end = end, .stays = stays}, .tier = tier};
     int err = wi_pool_make(&spec, out);
     if (err < 0) {
         free_tier(tier);

@@ -156,6 +156,19 @@ Test(state, ids_are_stable_and_distinct)
     close_pool();
 }
 
+Test(state, release_does_not_wait_for_the_device)
+{
+    struct weir_buffer *buffer;
+    open_pool(1);
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    ok(weir_stream_delay(stream, 300 * MS));
+    ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
+    ok(weir_buffer_release(buffer));
+    answers(weir_stream_query(stream), AGAIN);
+    eventually(pool_stats(pool).free == 1);
+    close_pool();
+}
+
 /* ---- leases that have ended ---- */
 
 Test(stale, a_pointer_whose_buffer_has_another_owner_is_told)

@@ -278,11 +278,16 @@ Test(tiered, pinned_buffers_stay)
     open_tiers(2, 1, 1, 0);
     struct weir_buffer *buffer = take();
     fill(buffer, 1);
+    struct weir_buffer_info info = {.struct_size = sizeof info};
     ok(weir_buffer_set_pinned(buffer, 1));
+    ok(weir_buffer_info_read(buffer, &info));
+    cr_assert_eq(info.flags, WEIR_BUFFER_PINNED);
     move(buffer, WEIR_TIER_DEVICE);
     step();
     cr_assert_eq(tier_of(buffer), WEIR_TIER_PAGEABLE);
     ok(weir_buffer_set_pinned(buffer, 0));
+    ok(weir_buffer_info_read(buffer, &info));
+    cr_assert_eq(info.flags, 0);
     move(buffer, WEIR_TIER_DEVICE);
     step();
     cr_assert_eq(tier_of(buffer), WEIR_TIER_DEVICE);
