@@ -79,7 +79,7 @@ static inline int weir_scope_stream_(struct weir_runtime *rt, uint32_t stream_cl
 
 struct weir_current_ {
     struct weir_stream *previous;
-    int                 begun;
+    int64_t             begun;
 };
 
 static inline int weir_current_begin_(struct weir_stream *stream, struct weir_current_ *scope)
