@@ -61,16 +61,22 @@ int32_t wi_cuda_numa_node(const char *root, const char *bus_id)
 
 static int32_t node_of(const struct wi_cu *cu, wi_cu_device device)
 {
-    char    bus_id[32] = "";
-    int     node = -1;
-    int32_t found = -1;
-    if (cu->device_bus_id != NULL &&
-        cu->device_bus_id(bus_id, (int)sizeof(bus_id), device) == WI_CU_SUCCESS)
+    char         bus_id[32] = "";
+    int          node = -1;
+    int32_t      found = -1;
+    wi_cu_result result = WI_CU_SUCCESS;
+    if (cu->device_bus_id != NULL)
+        result = cu->device_bus_id(bus_id, (int)sizeof(bus_id), device);
+    if (result != WI_CU_SUCCESS)
+        wi_log(DEBUG, "cuda", "device %d: cuDeviceGetPCIBusId answered %u", device, result);
+    else
         found = wi_cuda_numa_node(PCI_DEVICES, bus_id);
     if (found >= 0) return found;
     /* Devices with a CPU of their own are not on a PCI bus that has a node. */
-    if (cu->device_attribute(&node, WI_CU_HOST_NUMA_ID, device) == WI_CU_SUCCESS && node >= 0)
-        return node;
+    result = cu->device_attribute(&node, WI_CU_HOST_NUMA_ID, device);
+    if (result == WI_CU_SUCCESS && node >= 0) return node;
+    if (result != WI_CU_SUCCESS)
+        wi_log(DEBUG, "cuda", "device %d: cuDeviceGetAttribute of the NUMA node answered %u", device, result);
     return -1;
 }
 

@@ -33,6 +33,7 @@ struct wi_cuda {
 
     /* Written by any thread. */
     _Atomic uint32_t lost_result; /* the driver's result that lost the device, 0 before */
+    _Atomic(const char *) lost_call; /* static: the call that answered it */
     _Atomic uint64_t live;        /* streams, events and memory not yet given back */
 };
 
@@ -74,6 +75,14 @@ int wi_cuda_leave_at(struct wi_cuda_scope *scope, enum wi_cuda_subject subject, 
                      wi_cu_result result, const char *file, unsigned line);
 #define wi_cuda_leave(scope, subject, call, result)                                                \
     wi_cuda_leave_at(scope, subject, call, result, __FILE__, __LINE__)
+
+/* As wi_cuda_leave(), for calls that end something: few callers can do anything about a failure, so it is logged too. */
+int wi_cuda_kept_at(struct wi_cuda_scope *scope, enum wi_cuda_subject subject, const char *call,
+                    wi_cu_result result, const char *file, unsigned line);
+#define wi_cuda_leave_ending(scope, subject, call, result)                                         \
+    (WI_LIKELY((result) == WI_CU_SUCCESS)                                                          \
+         ? wi_cuda_leave(scope, subject, call, result)                                             \
+         : wi_cuda_kept_at(scope, subject, call, result, __FILE__, __LINE__))
 
 /* The code of a failed call, recorded; for calls outside a scope. */
 int wi_cuda_failed_at(struct wi_cuda *cuda, enum wi_cuda_subject subject, const char *call,

@@ -43,7 +43,7 @@ static int unregister(struct wi_device *device, void *base)
     struct wi_cuda_scope scope;
     WI_TRY(wi_cuda_enter(device, MEMORY_NEEDS, &scope));
     wi_cu_result result = scope.cu->host_unregister(base);
-    return wi_cuda_leave(&scope, WI_CUDA_HOST_MEMORY, "cuMemHostUnregister", result);
+    return wi_cuda_leave_ending(&scope, WI_CUDA_HOST_MEMORY, "cuMemHostUnregister", result);
 }
 
 int wi_cuda_host_register(struct wi_device *device, void *base, size_t bytes, uint64_t *address)
@@ -78,7 +78,7 @@ static int free_pinned(struct wi_device *device, void *base)
     struct wi_cuda_scope scope;
     WI_TRY(wi_cuda_enter(device, MEMORY_NEEDS, &scope));
     wi_cu_result result = scope.cu->host_free(base);
-    return wi_cuda_leave(&scope, WI_CUDA_HOST_MEMORY, "cuMemFreeHost", result);
+    return wi_cuda_leave_ending(&scope, WI_CUDA_HOST_MEMORY, "cuMemFreeHost", result);
 }
 
 int wi_cuda_host_alloc(struct wi_device *device, size_t bytes, void **base, uint64_t *address)
@@ -127,7 +127,7 @@ int wi_cuda_device_free(struct wi_device *device, uint64_t address)
     struct wi_cuda_scope scope;
     WI_TRY(wi_cuda_enter(device, MEMORY_NEEDS, &scope));
     wi_cu_result result = scope.cu->device_free(address);
-    WI_TRY(wi_cuda_leave(&scope, WI_CUDA_DEVICE_MEMORY, "cuMemFree", result));
+    WI_TRY(wi_cuda_leave_ending(&scope, WI_CUDA_DEVICE_MEMORY, "cuMemFree", result));
     wi_cuda_gave_back(wi_cuda_of(device));
     return 0;
 }

@@ -35,15 +35,19 @@ static void restore_thread(struct wi_cuda_scope *scope)
 {
     const struct wi_cu *cu = scope->cu;
     wi_cu_result        result = WI_CU_SUCCESS;
+    const char         *call = "cuThreadExchangeStreamCaptureMode";
     if (scope->relaxed) result = cu->capture_mode(&scope->mode);
     if (scope->pushed) {
         struct CUctx_st *popped = NULL;
         wi_cu_result     pop = cu->context_pop(&popped);
-        if (pop != WI_CU_SUCCESS) result = pop;
+        if (pop != WI_CU_SUCCESS) {
+            result = pop;
+            call = "cuCtxPopCurrent";
+        }
     }
     if (WI_UNLIKELY(result != WI_CU_SUCCESS) && wi_load(&scope->cuda->base.lost, relaxed) == 0)
-        wi_log(WARN, "cuda", "device %u: the thread's context was not restored: result %u, %s",
-               scope->cuda->base.ordinal, result, wi_cu_meaning_of(result)->name);
+        wi_log(WARN, "cuda", "device %u: the thread was not put back as it was: %s answered %u, %s",
+               scope->cuda->base.ordinal, call, result, wi_cu_meaning_of(result)->name);
 }
 
 int wi_cuda_enter(struct wi_device *device, uint32_t needs, struct wi_cuda_scope *scope)
@@ -51,9 +55,10 @@ int wi_cuda_enter(struct wi_device *device, uint32_t needs, struct wi_cuda_scope
     struct wi_cuda *cuda = wi_cuda_of(device);
     if (WI_UNLIKELY(wi_cu_forked()))
         return WI_FAIL(FORKED, .detail = "the device was opened before this process was forked");
-    /* order(device-lost): acquire; pairs with lose(). Makes the result that lost it visible. */
+    /* order(device-lost): acquire; pairs with wi_device_lose(). Makes the result that lost it visible. */
     if (WI_UNLIKELY(wi_load(&device->lost, acquire) != 0))
-        return WI_FAIL(DEVICE, .detail = "the device was lost before this call",
+        return WI_FAIL(DEVICE, .detail = "the device was lost by an earlier call",
+                       .call = wi_load(&cuda->lost_call, relaxed),
                        .driver_code = (int32_t)wi_load(&cuda->lost_result, relaxed));
 
     *scope = (struct wi_cuda_scope){.cuda = cuda, .cu = cuda->cu};
@@ -61,7 +66,11 @@ int wi_cuda_enter(struct wi_device *device, uint32_t needs, struct wi_cuda_scope
     wi_cu_result result = change_thread(scope, needs, &call);
     if (WI_LIKELY(result == WI_CU_SUCCESS)) return 0;
     restore_thread(scope);
-    return wi_cuda_failed(cuda, WI_CUDA_WORK, call, result);
+    int err = wi_cuda_failed(cuda, WI_CUDA_WORK, call, result);
+    if (wi_load(&device->lost, relaxed) == 0)
+        wi_log(WARN, "cuda", "device %u: the thread could not be made ready: %s answered %u, %s",
+               device->ordinal, call, result, wi_cu_meaning_of(result)->name);
+    return err;
 }
 
 int wi_cuda_leave_at(struct wi_cuda_scope *scope, enum wi_cuda_subject subject, const char *call,
@@ -79,8 +88,8 @@ static WI_COLD void lose(struct wi_cuda *cuda, const char *call, wi_cu_result re
 {
     uint32_t none = 0;
     if (!wi_cas(&cuda->lost_result, &none, result, relaxed)) return;
-    /* order(device-lost): release; pairs with wi_cuda_enter(). */
-    wi_store(&cuda->base.lost, 1, release);
+    wi_store(&cuda->lost_call, call, relaxed);
+    wi_device_lose(&cuda->base);
     wi_log(ERROR, "cuda", "device %u is lost: %s answered %u, %s", cuda->base.ordinal, call, result,
            wi_cu_meaning_of(result)->name);
 }
@@ -105,4 +114,14 @@ WI_COLD int wi_cuda_failed_at(struct wi_cuda *cuda, enum wi_cuda_subject subject
                           .detail = meaning->name,
                           .driver_code = (int32_t)result,
                       });
+}
+
+WI_COLD int wi_cuda_kept_at(struct wi_cuda_scope *scope, enum wi_cuda_subject subject,
+                            const char *call, wi_cu_result result, const char *file, unsigned line)
+{
+    int err = wi_cuda_leave_at(scope, subject, call, result, file, line);
+    if (err < 0 && wi_load(&scope->cuda->base.lost, relaxed) == 0)
+        wi_log(WARN, "cuda", "device %u: the driver did not take something back: %s answered %u, %s",
+               scope->cuda->base.ordinal, call, result, wi_cu_meaning_of(result)->name);
+    return err;
 }

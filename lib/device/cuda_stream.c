@@ -41,7 +41,7 @@ int wi_cuda_stream_destroy(struct wi_device *device, void *stream)
     struct wi_cuda_scope scope;
     WI_TRY(wi_cuda_enter(device, OBJECT_NEEDS, &scope));
     wi_cu_result result = scope.cu->stream_destroy(stream);
-    WI_TRY(wi_cuda_leave(&scope, WI_CUDA_OBJECT, "cuStreamDestroy", result));
+    WI_TRY(wi_cuda_leave_ending(&scope, WI_CUDA_OBJECT, "cuStreamDestroy", result));
     wi_cuda_gave_back(wi_cuda_of(device));
     return 0;
 }
@@ -120,7 +120,7 @@ int wi_cuda_event_destroy(struct wi_device *device, void *event)
     struct wi_cuda_scope scope;
     WI_TRY(wi_cuda_enter(device, OBJECT_NEEDS, &scope));
     wi_cu_result result = scope.cu->event_destroy(event);
-    WI_TRY(wi_cuda_leave(&scope, WI_CUDA_OBJECT, "cuEventDestroy", result));
+    WI_TRY(wi_cuda_leave_ending(&scope, WI_CUDA_OBJECT, "cuEventDestroy", result));
     wi_cuda_gave_back(wi_cuda_of(device));
     return 0;
 }

@@ -103,9 +103,19 @@ struct wi_device_ops {
 struct wi_device {
     const struct wi_device_ops *ops;
     uint32_t                    ordinal;
-    _Atomic uint32_t            lost;  /* 1: the device is lost; set once, by the backend */
+    _Atomic uint32_t            lost;  /* 1: the device is lost; set once, by wi_device_lose() */
     _Atomic uint64_t            calls; /* driver calls made, for stats and tests */
+    /* Told once, by whoever finds the loss, on any thread: must not block. Set before the device is shared; or NULL. */
+    void (*lost_fn)(void *ctx);
+    void  *lost_ctx;
 };
+
+/* The backend's, when a call has found the device lost. */
+static inline void wi_device_lose(struct wi_device *device)
+{
+    /* order(device-lost): release; pairs with the acquire before each operation. */
+    if (wi_exchange(&device->lost, 1, acq_rel) == 0 && device->lost_fn) device->lost_fn(device->lost_ctx);
+}
 
 extern const struct wi_device_ops wi_device_host;
 extern const struct wi_device_ops wi_device_cuda;

@@ -51,7 +51,7 @@ static void watch_for_fork(void)
 
 /*
  * Every call goes through ENTER and answer(). In a forked child and on a lost device it ends here.
- * order(device-lost): acquire; pairs with the release in fail().
+ * order(device-lost): acquire; pairs with wi_device_lose().
  */
 #define ENTER(device)                                                                              \
     do {                                                                                           \
@@ -74,8 +74,7 @@ static WI_COLD int fail(struct wi_device *device, int err, const char *call)
 {
     struct wi_cause cause = {.call = call, .detail = wi_emu_reason()};
 
-    /* order(device-lost): release; pairs with the acquire in ENTER. */
-    if (err == WEIR_EDEVICE) wi_store(&device->lost, 1, release);
+    if (err == WEIR_EDEVICE) wi_device_lose(device);
     return wi_fail_at(err, __FILE__, __LINE__, &cause);
 }
 

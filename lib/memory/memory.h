@@ -105,6 +105,8 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out);
  * NULL is accepted.
  */
 void wi_slab_destroy(struct wi_slab *slab);
+/* Leave all its memory with a device that may still reach it, mapped, charged and counted. NULL is accepted. */
+void wi_slab_abandon(struct wi_slab *slab);
 /* Bytes abandoned in this process, of all kinds. Thread: any. */
 uint64_t wi_slab_abandoned_bytes(void);
 /* pre: index < slab->blocks */

@@ -76,10 +76,11 @@ static int place_pinned(struct wi_placing *placing)
     int             err = wi_place_mapped(placing, true);
     if (err == WEIR_ENOSYS && other_way_is_open(placing)) {
         struct wi_slab chunked = *slab;
+        char           text[256];
+        (void)weir_error_text(text, sizeof text);
         lay_out_whole(placing->opts, slab);
-        wi_log(INFO, "memory",
-               "the device cannot register host memory: the driver allocates %zu MiB itself",
-               slab->map_bytes >> 20);
+        wi_log(INFO, "memory", "the driver allocates %zu MiB itself, since registering failed: %s",
+               slab->map_bytes >> 20, text);
         err = wi_place_driver_owned(placing);
         if (err == 0) {
             wi_assert(slab->map_bytes <= slab->charged_bytes);
@@ -170,6 +171,12 @@ void wi_slab_destroy(struct wi_slab *slab)
 {
     if (!slab) return;
     forget(slab, wi_place_release(slab));
+}
+
+void wi_slab_abandon(struct wi_slab *slab)
+{
+    if (!slab) return;
+    forget(slab, slab->charged_bytes);
 }
 
 struct wi_block wi_slab_block(const struct wi_slab *slab, size_t index)

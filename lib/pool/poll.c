@@ -23,13 +23,14 @@ int wi_poll_wait(struct wi_context *context, void *event, uint64_t deadline_ns)
             return WI_FAIL(TIMEDOUT, .detail = "the event had not passed");
     }
     int result = poll->result;
+    if (result < 0) (void)WI_FAIL_BLAMED(DEVICE, &poll->blame, .detail = "the work before the event failed");
     wi_free(poll);
-    return result < 0 ? WI_FAIL(DEVICE, .detail = "the work before the event failed") : 0;
+    return result < 0 ? WEIR_EDEVICE : 0;
 }
 
 bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
 {
-    struct wi_poll *fresh = wi_exchange(&context->polls, NULL, acquire);
+    struct wi_poll *fresh = wi_exchange(&context->polls, NULL, acquire); /* order(poll) */
     while (fresh) {
         struct wi_poll *next = fresh->next;
         fresh->next = *list;
@@ -53,6 +54,7 @@ bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
         }
         *link = poll->next;
         poll->result = err;
+        if (err < 0) wi_blame_keep(&poll->blame);
         uint32_t waiting = WI_POLL_WAITING;
         /*
          * The waiter may free the request as soon as the word says DONE, so the wake may hit a word that is no

@@ -10,6 +10,7 @@
 #ifndef WI_POLL_H
 #define WI_POLL_H
 
+#include "pool/blame.h"
 #include "pool/context.h"
 
 struct wi_poll {
@@ -17,6 +18,7 @@ struct wi_poll {
     void            *event;
     _Atomic uint32_t word; /* futex: WI_POLL_* */
     int              result;
+    struct wi_blame  blame;
 };
 
 enum { WI_POLL_WAITING = 0, WI_POLL_DONE, WI_POLL_GIVEN_UP };

@@ -305,9 +305,13 @@ static void wake_sleepers(struct wi_stream *stream)
 
 static void fail_stream(struct wi_stream *stream, const char *what)
 {
+    char text[256];
+    (void)weir_error_text(text, sizeof text);
+    wi_blame_keep(&stream->blame);
     /* order(tick-failed): release; the reaper then quarantines what has not passed. */
     if (!wi_exchange(&stream->failed, 1, acq_rel))
-        wi_log(ERROR, "pool", "stream %u: %s failed; its buffers in flight are quarantined", stream->number, what);
+        wi_log(ERROR, "pool", "stream %u: %s failed; its buffers in flight are quarantined: %s", stream->number, what,
+               text);
     wake_sleepers(stream);
     wi_store(&stream->armed, 1, seq_cst);
     wi_kick(&stream->context->keeper);
@@ -386,7 +390,7 @@ int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns
         uint32_t seen = wi_load(&stream->advanced, seq_cst);
         if (wi_load(&stream->passed, acquire) >= tick) break;
         if (wi_load(&stream->failed, acquire)) {
-            err = WI_FAIL(DEVICE, .detail = "work on the stream failed");
+            err = WI_FAIL_BLAMED(DEVICE, &stream->blame, .detail = "work on the stream failed");
             break;
         }
         close_for_sleeper(stream, tick);

@@ -29,6 +29,7 @@
 #ifndef WI_TICKS_H
 #define WI_TICKS_H
 
+#include "pool/blame.h"
 #include "pool/context.h"
 #include "pool/record.h"
 
@@ -76,6 +77,7 @@ struct wi_stream {
 
     _Atomic uint64_t passed WI_CACHELINE; /* the device is done with all ticks up to this one */
     _Atomic uint32_t failed;              /* 1: a record or query failed */
+    struct wi_blame  blame;               /* which, for those who wait */
     _Atomic uint32_t gone;                /* 1: the handle must not be used any more; under handle_lock */
     _Atomic uint32_t drain;               /* 1: poll until all is done, though nobody waits for it */
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/transfer.h"
 
+#include "base/log.h"
 #include "pool/check.h"
 #include "pool/pool.h"
 #include "pool/side.h"
@@ -67,6 +68,13 @@ static int make_events(struct wi_device *device, struct wi_sample *sample)
     return 0;
 }
 
+static WI_COLD void not_timed(const struct weir_pool *pool)
+{
+    char text[256];
+    (void)weir_error_text(text, sizeof text);
+    wi_log(DEBUG, "pool", "%s: a copy is not timed: %s", pool->name, text);
+}
+
 /* A sample is of no use to who copies: whatever fails here, the copy goes on without it. */
 static struct wi_sample *begin_sample(struct weir_pool *pool, struct wi_transfer *transfer)
 {
@@ -83,6 +91,7 @@ static struct wi_sample *begin_sample(struct weir_pool *pool, struct wi_transfer
             return sample;
         }
         put(sample, WI_SAMPLE_IDLE);
+        not_timed(pool);
         return NULL;
     }
     return NULL;
@@ -93,6 +102,7 @@ static void end_sample(struct weir_pool *pool, struct wi_transfer *transfer)
     struct wi_device *device = pool->context->device;
     struct wi_sample *sample = transfer->sample;
     int               err = device->ops->event_record(device, sample->end, transfer->stream->handle);
+    if (err < 0) not_timed(pool);
     put(sample, err == 0 ? WI_SAMPLE_QUEUED : WI_SAMPLE_IDLE);
 }
 

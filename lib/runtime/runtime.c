@@ -166,6 +166,13 @@ static int make_pools(struct weir_runtime *rt)
     return wi_event_pool_make(rt, WI_EVENTS_ADOPTED, 0, opts->events_adopted_max, &rt->event_pool[WI_EVENTS_ADOPTED]);
 }
 
+/* A loss is found by whoever calls the device next, perhaps while the keeper sleeps: it must end the waits of others. */
+static void tell_keeper(void *ctx)
+{
+    struct weir_runtime *rt = ctx;
+    wi_kick(&rt->context.keeper);
+}
+
 int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtime **out)
 {
     struct weir_runtime_opts filled;
@@ -185,6 +192,8 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
         return WI_FAIL(NOMEM, .call = "calloc", .detail = "a runtime");
     }
     rt->context.device = device;
+    device->lost_fn = tell_keeper;
+    device->lost_ctx = rt;
     rt->context.home = wi_pool_home;
     rt->info.struct_size = sizeof rt->info;
     device->ops->info(device, &rt->info);

@@ -93,9 +93,16 @@ static int reserve_faces_locked(size_t span)
         err = no_arena("mmap", errno);
         goto close_memory;
     }
-    if (!map_faces(base, span, fd, MAP_SHARED) || madvise(base, bytes, MADV_DONTFORK) != 0 ||
-        pthread_atfork(NULL, NULL, child_after_fork) != 0) {
-        err = no_arena("mmap", errno);
+    const char *call = NULL;
+    if (!map_faces(base, span, fd, MAP_SHARED)) {
+        call = "mmap";
+    } else if (madvise(base, bytes, MADV_DONTFORK) != 0) {
+        call = "madvise";
+    } else if ((errno = pthread_atfork(NULL, NULL, child_after_fork)) != 0) {
+        call = "pthread_atfork";
+    }
+    if (call) {
+        err = no_arena(call, errno);
         goto unmap_faces;
     }
     span_bytes = span;

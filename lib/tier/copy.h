@@ -11,6 +11,11 @@ int wi_copy_issue(struct wi_tier *tier, uint64_t from, uint64_t to);
 int wi_copy_flush(struct wi_tier *tier);
 /* Flush, and wait until all of it has landed. Fails: DEVICE. */
 int wi_copy_wait(struct wi_tier *tier);
+/*
+ * After a failure: wait in the driver, past the stream's own ticks, until nothing is on its way any more. Fails: that
+ * cannot be told.
+ */
+int wi_copy_drain(struct wi_tier *tier);
 /* Overwrite a place that nobody uses any more, so that whoever still reads it is found out. Device memory: with the next flush. */
 void wi_copy_poison(struct wi_tier *tier, uint64_t place);
 void wi_copies_free(struct wi_tier *tier);

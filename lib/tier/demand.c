@@ -49,7 +49,7 @@ int wi_demand_wait(struct wi_tier *tier, const struct wi_want *want)
         return WI_FAIL(EXCEEDS, .limit = "budget of the tier", .wanted = 1,
                        .limit_value = tier->arena[want->slowest == WEIR_TIER_PINNED ? WEIR_TIER_PINNED : WEIR_TIER_DEVICE].limit,
                        .setting = "weir_tier_opts.device_buffers or pinned_buffers");
-    if (err == WEIR_EDEVICE) return WI_FAIL(DEVICE, .detail = "the device failed a move");
+    if (err == WEIR_EDEVICE) return WI_FAIL_BLAMED(DEVICE, &tier->blame, .detail = "the device failed a move");
     return err;
 }
 

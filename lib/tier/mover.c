@@ -28,6 +28,17 @@ struct flight {
     bool            copied;
 };
 
+/* After a failure of the device. What was queued before may go on, so wait for it by all means. */
+static WI_COLD void stop(struct wi_tier *tier)
+{
+    char text[256];
+    (void)weir_error_text(text, sizeof text);
+    wi_log(ERROR, "tier", "%s: a move failed, and no more are made: %s", tier->pool->name, text);
+    wi_blame_keep(&tier->blame);
+    tier->stopped = 1;
+    if (wi_copy_drain(tier) < 0) tier->adrift = 1;
+}
+
 /* ---- blocks ---- */
 
 static bool take_block(struct wi_arena *arena, uint32_t owner, uint32_t *out)
@@ -211,7 +222,7 @@ void wi_limbo_settle_locked(struct wi_tier *tier)
         *link = limbo->next;
         free_limbo(tier, limbo); /* M9 */
     }
-    if (wi_copy_flush(tier) < 0) tier->stopped = 1; /* poison, if any */
+    if (wi_copy_flush(tier) < 0) stop(tier); /* poison, if any */
 }
 
 void wi_limbo_end(struct wi_tier *tier)
@@ -272,12 +283,7 @@ static size_t run_batch(struct wi_tier *tier, struct wi_move *moves, size_t coun
             flights[i].move->result = err;
         }
     }
-    if (err < 0) {
-        char text[256];
-        (void)weir_error_text(text, sizeof text);
-        wi_log(ERROR, "tier", "%s: a move failed, and no more are made: %s", tier->pool->name, text);
-        tier->stopped = 1;
-    }
+    if (err < 0) stop(tier);
     return done;
 }
 

@@ -90,7 +90,9 @@ struct wi_tier {
     struct wi_context  *context;
     struct weir_tier_opts opts; /* with defaults filled in */
     uint64_t            number; /* of this tiered pool in the process: part of a hazard name */
-    uint32_t            stopped; /* 1: the device is lost */
+    uint32_t            stopped; /* 1: a move failed, and no more are made */
+    struct wi_blame     blame;   /* for that */
+    uint32_t            adrift;  /* 1: nobody can tell whether its copies have ended: its memory is never freed */
 
     /* Read by every borrow. */
     struct wi_place  *place;   /* one for each buffer */

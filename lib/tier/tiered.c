@@ -60,7 +60,11 @@ static void free_tier(struct wi_tier *tier)
     wi_copies_free(tier);
     if (tier->policy.destroy && tier->policy_ctx) tier->policy.destroy(tier->policy_ctx);
     for (uint32_t in = 0; in < WEIR_TIERS; in++) {
-        wi_slab_destroy(tier->arena[in].slab);
+        if (tier->adrift) {
+            wi_slab_abandon(tier->arena[in].slab);
+        } else {
+            wi_slab_destroy(tier->arena[in].slab);
+        }
         wi_free(tier->arena[in].spare);
         wi_free(tier->arena[in].owner);
     }
@@ -399,7 +403,7 @@ int weir_tier_step(struct weir_pool *pool, uint64_t now_ns)
         err = WI_FAIL(INVAL, .detail = "the clock went back");
     } else {
         step_locked(tier, now_ns);
-        if (tier->stopped) err = WI_FAIL(DEVICE, .detail = "the device failed a move");
+        if (tier->stopped) err = WI_FAIL_BLAMED(DEVICE, &tier->blame, .detail = "the device failed a move");
     }
     pthread_mutex_unlock(&tier->lock);
     return err;
