@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fault_cycle.h"
 
+#include "base/alloc.h"
 #include "base/atomic.h"
 
 #include <poll.h>
@@ -22,6 +23,7 @@
 struct run {
     struct fault_cycle  *cycle;
     uint64_t             fired_before;
+    uint64_t             fired_seen; /* when the latest step ended */
     bool                 named; /* an error or a log line has named the call that failed */
     struct weir_runtime *rt;
     struct weir_pool    *pool;
@@ -45,6 +47,11 @@ static void hear(void *ctx, uint32_t level, const char *component, const char *m
     int length = snprintf(said + said_bytes, sizeof said - said_bytes, "%s: %s\n", component, message);
     if (length > 0 && said_bytes + (size_t)length < sizeof said) said_bytes += (size_t)length;
     pthread_mutex_unlock(&said_lock);
+}
+
+static void hear_nothing(void *ctx, uint32_t level, const char *component, const char *message)
+{
+    (void)ctx, (void)level, (void)component, (void)message;
 }
 
 static bool was_said(const char *text)
@@ -74,17 +81,27 @@ static int step(struct run *run, const char *what, int err)
 {
     const char *call = NULL;
     char        text[512];
+    int32_t     thread = 0;
+    uint64_t    fired = run->cycle->source->fired(&call, &thread);
+    bool        fired_here = fired != run->fired_seen && thread == gettid();
+    run->fired_seen = fired;
     if (err >= 0) return err;
     (void)weir_error_text(text, sizeof text);
     if (!has_fired(run, &call)) {
         print_said();
         fault_broken("%s answers %s before anything has failed: %s", what, weir_errname(err), text);
     }
-    if (strstr(text, call)) run->named = true;
+    if (strstr(text, call)) {
+        run->named = true;
+    } else if (fired_here && !run->cycle->loses) {
+        fault_broken("%s failed by %s, and says: %s", what, call, text);
+    }
+    hear(NULL, 0, what, text);
     return err;
 }
 
-#define STEP(call) step(run, #call, call)
+/* The name of the function is enough to tell which step it was. */
+#define STEP(call) step(run, __func__, call)
 #define TRY_STEP(call)                                                                             \
     do {                                                                                           \
         int err_ = STEP(call);                                                                     \
@@ -126,13 +143,14 @@ static bool is_lost(struct run *run)
 
 static int open_all(struct run *run)
 {
+    uint32_t unsafe = run->cycle->plant == FAULT_PLANT_REUSE ? WEIR_POOL_IGNORE_GUARDS : 0;
     TRY_STEP(weir_runtime_create(WEIR_OPTS(runtime, .backend = "cuda", .streams_compute = 1, .streams_comm = 1,
                                            .streams_high = 1, .events_max = 2, .drain_ns = 500 * MS,
                                            .monitor_period_ns = 20 * MS),
                                  &run->rt));
     TRY_STEP(weir_pool_create(run->rt, WEIR_OPTS(pool, .name = "swept", .buffer_bytes = BUFFER_BYTES,
                                                  .buffers_min = BUFFERS_MIN, .buffers_max = BUFFERS_MAX,
-                                                 .grow_cooldown_ns = MS),
+                                                 .grow_cooldown_ns = MS, .flags = unsafe),
                               &run->pool));
     TRY_STEP(weir_stream_acquire(run->rt, WEIR_STREAM_COMM, WEIR_NOW, &run->stream));
     TRY_STEP(weir_event_acquire(run->rt, 0, WEIR_NOW, &run->event));
@@ -225,7 +243,7 @@ static int ask_async(struct run *run)
     if (err >= 0) {
         struct pollfd poll_for = {.fd = fd, .events = POLLIN};
         const char   *call;
-        (void)poll(&poll_for, 1, has_fired(run, &call) ? 200 : 20000);
+        for (int i = 0; i < 200 && poll(&poll_for, 1, 100) == 0 && !has_fired(run, &call); i++) continue;
         do err = weir_request_take(request, &buffer);
         while (err == WEIR_EAGAIN && weir_request_cancel(request) == WEIR_EBUSY);
         if (err >= 0) keep(run, buffer);
@@ -301,36 +319,59 @@ static uint64_t quarantined(struct run *run)
     return sum;
 }
 
+/* What was just made is on its way to the free ones. */
 static void check_law(struct run *run)
 {
     struct weir_pool_stats stats = {.struct_size = sizeof stats};
-    if (!run->pool || weir_pool_stats_read(run->pool, &stats) < 0) return;
-    uint64_t sum = stats.leased + stats.free + stats.retiring + stats.quarantined;
+    uint64_t               sum = 0;
+    if (!run->pool) return;
+    for (uint64_t until_ns = weir_deadline_after_ns(5000 * MS); weir_clock_ns() < until_ns; (void)poll(NULL, 0, 1)) {
+        if (weir_pool_stats_read(run->pool, &stats) < 0) return;
+        sum = stats.leased + stats.free + stats.retiring + stats.quarantined;
+        if (stats.leased == 0 && stats.total == sum) return;
+    }
     if (stats.leased > 0 || stats.total != sum)
         fault_broken("at rest, total %lu, leased %lu, free %lu, retiring %lu, quarantined %lu",
                      (unsigned long)stats.total, (unsigned long)stats.leased, (unsigned long)stats.free,
                      (unsigned long)stats.retiring, (unsigned long)stats.quarantined);
 }
 
-/* A lost device answers so, to everybody and at once. */
+/* A lost device answers so to everybody, as soon as the keeper knows; nobody waits for what cannot come. */
 static void check_lost(struct run *run)
 {
-    struct weir_buffer *buffer;
-    struct weir_stream *stream;
-    int                 err = run->pool ? weir_buffer_acquire(run->pool, WEIR_FOREVER, &buffer) : WEIR_EDEVICE;
-    while (run->pool && err >= 0) { /* until the keeper has seen it, free buffers are still handed out */
-        (void)weir_buffer_release(buffer);
-        err = weir_buffer_acquire(run->pool, WEIR_FOREVER, &buffer);
+    struct weir_buffer *buffer = NULL;
+    struct weir_stream *stream = NULL;
+    int                 buffers = WEIR_EDEVICE, streams = 0;
+    for (uint64_t until_ns = weir_deadline_after_ns(5000 * MS); weir_clock_ns() < until_ns; (void)poll(NULL, 0, 1)) {
+        if (run->pool) buffers = weir_buffer_acquire(run->pool, WEIR_FOREVER, &buffer);
+        streams = weir_stream_acquire(run->rt, WEIR_STREAM_COMPUTE, WEIR_FOREVER, &stream);
+        if (run->pool && buffers >= 0) (void)weir_buffer_release(buffer);
+        if (streams >= 0) (void)weir_stream_release(stream);
+        if (buffers == WEIR_EDEVICE && streams == WEIR_EDEVICE) return;
     }
-    if (err != WEIR_EDEVICE) fault_broken("an acquire on a lost device answers %s", weir_errname(err));
-    err = weir_stream_acquire(run->rt, WEIR_STREAM_COMPUTE, WEIR_FOREVER, &stream);
-    if (err != WEIR_EDEVICE) fault_broken("a stream of a lost device is answered with %s", weir_errname(err));
+    print_said();
+    fault_broken("a lost device: a buffer is answered with %s, a stream with %s", weir_errname(buffers),
+                 weir_errname(streams));
+}
+
+/* A thread that was inside a call when the device was lost comes out of it. */
+static uint64_t calls_at_rest(const struct fakecuda *driver)
+{
+    uint64_t calls = driver->calls(NULL), before;
+    do {
+        before = calls;
+        (void)poll(NULL, 0, 5);
+        calls = driver->calls(NULL);
+    } while (calls != before);
+    return calls;
 }
 
 static void close_all(struct run *run)
 {
     struct fault_cycle *cycle = run->cycle;
     release_all(run);
+    /* Plain device memory is freed by who knows that the device is done with it. */
+    (void)cycle->driver->run();
     for (int i = 0; i < FLYING; i++)
         if (run->device[i]) (void)STEP(weir_device_free(run->rt, run->device[i]));
     if (run->event) (void)STEP(weir_event_release(run->event));
@@ -340,7 +381,9 @@ static void close_all(struct run *run)
     check_law(run);
     cycle->abandoned |= cycle->lost || quarantined(run) > 0;
     weir_pool_destroy(run->pool);
-    uint64_t calls = cycle->driver->calls(NULL);
+    if (cycle->plant == FAULT_PLANT_OBJECT && cycle->source->fired(&(const char *){NULL}, &(int32_t){0}) != run->fired_before)
+        return;
+    uint64_t calls = cycle->lost ? calls_at_rest(cycle->driver) : 0;
     weir_runtime_destroy(run->rt);
     if (cycle->lost && cycle->driver->calls(NULL) != calls)
         fault_broken("destroying the runtime of a lost device made %lu driver calls",
@@ -380,7 +423,8 @@ void fault_cycle_run(struct fault_cycle *cycle)
     said_bytes = 0;
     said[0] = '\0';
     weir_log_set(hear, NULL);
-    run->fired_before = cycle->source->fired(&call, &thread);
+    run->fired_before = run->fired_seen = cycle->source->fired(&call, &thread);
+    if (cycle->plant == FAULT_PLANT_SILENCE) weir_log_set(hear_nothing, NULL);
     if (open_all(run) >= 0) {
         (void)copy_up(run);
         (void)copy_down(run);
@@ -391,10 +435,13 @@ void fault_cycle_run(struct fault_cycle *cycle)
     close_all(run);
     cycle->fired = has_fired(run, &call);
     cycle->abandoned |= was_said("stay with a device") || was_said("its context stays") || was_said("is lost");
-    if (cycle->fired && !run->named && !was_said(call) && !cycle->silent_ok) {
+    /* Of two threads in a call when the device is lost, one learns it from the fault and one from the device. */
+    bool named = run->named || was_said(call) || (cycle->loses && was_said("is lost: cu"));
+    if (cycle->fired && !named && !cycle->silent_ok) {
         print_said();
         fault_broken("no failure and no line of the log names %s", call);
     }
+    if (cycle->fired && cycle->plant == FAULT_PLANT_LEAK && wi_alloc(64) == NULL) return;
     if (!cycle->abandoned) check_live(cycle, call);
     weir_log_set(NULL, NULL);
 }

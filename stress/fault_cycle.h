@@ -23,11 +23,22 @@ struct fault_source {
     uint64_t (*fired)(const char **call, int32_t *thread); /* uses failed so far */
 };
 
+/* Bugs that the sweep must find, for its own test. */
+enum fault_plant {
+    FAULT_PLANT_NONE,
+    FAULT_PLANT_LEAK,    /* memory is lost at each failure */
+    FAULT_PLANT_OBJECT,  /* a runtime that saw a failure is never destroyed */
+    FAULT_PLANT_REUSE,   /* buffers in flight are handed out */
+    FAULT_PLANT_SILENCE, /* the log tells nothing */
+    FAULT_PLANTS_COUNT
+};
+
 struct fault_cycle {
     const struct fakecuda     *driver;
     const struct fault_source *source;
     bool                       silent_ok; /* a use that fails need not be told of: weir does without */
     bool                       loses;     /* the fault loses the device */
+    enum fault_plant           plant;
 
     /* Filled in. */
     bool fired;

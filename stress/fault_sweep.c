@@ -8,6 +8,7 @@
  * loss another life must go by unharmed, and leave as much memory behind as lives did before: none.
  *
  *     fault_sweep [--part driver|lost|load|memory|system] [--only call] [--stride n] [--verbose]
+ *                 [--plant leak|object|reuse|silence]      a bug that it must find
  *
  * A few minutes for everything; --stride 5 takes every fifth use. Children do the work, because a lost device and a
  * driver that did not load stay so. Exit code: 0 all is well, 1 a promise was broken.
@@ -38,6 +39,7 @@ struct target {
     uint64_t    uses_most; /* 0: all; polls have as many uses as the machine is slow */
     bool        cold;      /* a process has this use in its first life only */
     bool        silent_ok;
+    bool        fresh; /* each failure leaves something in the process: a child each */
 };
 
 /* Written by the child, read by the parent. */
@@ -52,6 +54,7 @@ static struct target    now;
 static struct fakecuda  driver;
 static uint64_t         stride = 1;
 static bool             verbose;
+static enum fault_plant plant;
 
 static const char *target_name(const struct target *target)
 {
@@ -109,6 +112,7 @@ static struct fault_cycle live(uint64_t nth)
         .source = now.call ? &from_driver : &from_system,
         .silent_ok = now.silent_ok,
         .loses = now.flags & FAKECUDA_STICKY,
+        .plant = plant,
     };
     alarm(LIFE_SECONDS);
     arm(nth);
@@ -175,7 +179,7 @@ _Noreturn static void work(void)
         if (!cycle.fired) exit(CHILD_DONE);
         progress->points++;
         /* Memory that stays with the device is no leak; a leak checker would think so. */
-        if (cycle.abandoned || cycle.lost || cycle.left || now.cold || (now.flags & FAKECUDA_STICKY)) _exit(CHILD_GO_ON);
+        if (cycle.abandoned || cycle.lost || cycle.left || now.fresh || now.cold || (now.flags & FAKECUDA_STICKY)) _exit(CHILD_GO_ON);
         (void)live(0);
         check_leaks(progress->nth);
     }
@@ -215,7 +219,7 @@ static int sweep(const struct target *target)
 
 /* ---- what is swept ---- */
 
-#define POLLS_MOST 60
+#define POLLS_MOST 40
 
 static const char *const symbols[] = {
     "cuDeviceGetCount",    "cuDeviceGet",         "cuDeviceGetName",           "cuDeviceTotalMem",
@@ -245,7 +249,11 @@ static int sweep_driver(const struct plan *plan, uint32_t result, uint32_t flags
     int broken = 0;
     for (size_t i = 0; i < WI_ARRAY_COUNT(symbols); i++) {
         struct target target = {.call = symbols[i], .result = result, .flags = flags,
-                                .uses_most = is_poll(symbols[i]) ? POLLS_MOST : 0};
+                                .uses_most = is_poll(symbols[i]) ? POLLS_MOST : 0,
+                                /* A context that was not popped stays on the thread's stack. */
+                                .fresh = strcmp(symbols[i], "cuCtxPopCurrent") == 0,
+                                /* Pressure is judged without what cannot be read. */
+                                .silent_ok = strcmp(symbols[i], "cuMemGetInfo") == 0};
         if (!plan->only || strcmp(plan->only, symbols[i]) == 0) broken += sweep(&target);
     }
     return broken;
@@ -311,11 +319,16 @@ int main(int argc, char **argv)
             plan.part = argv[++at];
         } else if (value && strcmp(argv[at], "--only") == 0) {
             plan.only = argv[++at];
+        } else if (value && strcmp(argv[at], "--plant") == 0) {
+            static const char *const plants[] = {"none", "leak", "object", "reuse", "silence"};
+            at++;
+            for (plant = 0; plant < FAULT_PLANTS_COUNT && strcmp(argv[at], plants[plant]) != 0;) plant++;
+            if (plant == FAULT_PLANTS_COUNT) return 2;
         } else if (value && strcmp(argv[at], "--stride") == 0) {
             stride = strtoull(argv[++at], NULL, 10);
         } else {
             fprintf(stderr, "usage: fault_sweep [--part driver|lost|load|memory|system] [--only call] [--stride n] "
-                            "[--verbose]\n");
+                            "[--plant leak|object|reuse|silence] [--verbose]\n");
             return 2;
         }
     }
@@ -324,7 +337,7 @@ int main(int argc, char **argv)
     if (progress == MAP_FAILED) return 2;
     /* The monitor's and the keeper's own pace must not decide; what is logged is looked at. */
     (void)setenv("WEIR_CUDA_LIBRARY", FAKECUDA_LIBRARY, 1);
-    (void)setenv("WEIR_LOG", "info,cuda:debug", 1);
+    (void)setenv("WEIR_LOG", "debug", 1);
     int broken = run_plan(&plan);
     printf("fault_sweep: %lu fault points, %d broken\n", (unsigned long)progress->points, broken);
     if (progress->points == 0) return 1;
