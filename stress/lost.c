@@ -43,7 +43,7 @@ static const struct stress_spec spec = {
 static pthread_barrier_t    met;
 static struct weir_runtime *rt;
 static struct weir_pool    *pool;
-static uint64_t             address; /* device memory */
+static uint64_t             address[THREADS_MAX]; /* device memory of each thread */
 static bool                 over;
 static _Atomic uint64_t     rounds, told_lost, leases, released_after;
 
@@ -66,8 +66,8 @@ static bool stage(struct stress_thread *self, struct weir_stream *stream)
     wi_add(&leases, 1, relaxed);
     struct weir_slice body = weir_slice(buffer, STRESS_STAMP_BYTES, BODY_BYTES);
     bool              lost = is_lost(weir_stream_delay(stream, stress_below(self, MS / 4)));
-    lost |= is_lost(weir_stream_upload(stream, address, body));
-    lost |= is_lost(weir_stream_download(stream, body, address));
+    lost |= is_lost(weir_stream_upload(stream, address[self->number], body));
+    lost |= is_lost(weir_stream_download(stream, body, address[self->number]));
     if (stress_below(self, 4) == 0) {
         stress_doing(self, "waiting for its buffer");
         lost |= is_lost(weir_buffer_sync(buffer, WEIR_FOREVER));
@@ -162,7 +162,8 @@ static void play_round(struct stress_thread *self)
     stress_ok(weir_pool_create(
         rt, WEIR_OPTS(pool, .name = "lost", .buffer_bytes = BUFFER_BYTES, .buffers_min = buffers),
         &pool));
-    stress_ok(weir_device_alloc(rt, BODY_BYTES, &address));
+    for (uint64_t at = 0; at < stress_threads(); at++)
+        stress_ok(weir_device_alloc(rt, BODY_BYTES, &address[at]));
     if (stress_below(self, 2)) {
         stress_ok(weir_buffer_acquire(pool, WEIR_NOW, &kept));
         stress_take(self, kept);
