@@ -2,6 +2,8 @@
 /* Bytes in and out of a buffer: from the host, to and from its mirror, in parts, and how long the device took. */
 #include "pool/fixture.h"
 
+#include "base/alloc.h"
+#include "device/host.h"
 #include "pool/context.h"
 
 #include <string.h>
@@ -197,6 +199,42 @@ Test(copy, the_mirror_obeys_the_budget_of_device_memory)
     ok(weir_buffer_release(two));
     weir_pool_destroy(pool);
     weir_runtime_destroy(rt);
+}
+
+Test(copy, a_mirror_that_cannot_be_made_leaves_nothing)
+{
+    struct weir_runtime_stats stats = {.struct_size = sizeof stats};
+    uint64_t                  mirror;
+    open_pool(4096, WEIR_OPTS(pool, .buffers_min = 1, .flags = WEIR_POOL_SCRUB));
+    struct wi_device *device = wi_context_of(rt)->device;
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    struct weir_buffer *buffer = take();
+    struct wi_emu_fault fault = {.op = WI_EMU_DEVICE_ALLOC, .nth = 1, .code = WEIR_EDEVMEM};
+    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    answers(weir_buffer_mirror(buffer, &mirror), DEVMEM);
+    ok(weir_runtime_stats_read(rt, &stats));
+    cr_assert_eq(stats.device_bytes, 0);
+    cr_assert_eq(info_of(buffer).mirror, 0);
+    /* To zero it for this lease fails at each step once; then it is zeroed. */
+    static const uint32_t steps[] = {WI_EMU_STREAM_CREATE, WI_EMU_EVENT_CREATE, WI_EMU_FILL, WI_EMU_EVENT_RECORD, WI_EMU_EVENT_SYNC};
+    for (unsigned i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        fault = (struct wi_emu_fault){.op = steps[i], .nth = 1, .code = WEIR_ENOMEM};
+        cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+        answers(weir_buffer_mirror(buffer, &mirror), NOMEM);
+    }
+    ok(weir_buffer_mirror(buffer, &mirror));
+    for (uint64_t n = 1;; n++) { /* the first copy of another buffer, with each allocation failing once */
+        struct weir_buffer *fresh;
+        ok(weir_buffer_create(rt, 4096, 0, &fresh));
+        (void)wi_alloc_fail_at(n);
+        int err = weir_buffer_to_device(weir_slice_all(fresh), stream, WEIR_NOW);
+        bool failed = wi_alloc_fail_at(0) == 0;
+        cr_assert_eq(err, failed ? WEIR_ENOMEM : 0);
+        weir_buffer_destroy(fresh);
+        if (!failed) break;
+    }
+    ok(weir_buffer_release(buffer));
+    close_pool();
 }
 
 Test(copy, a_mirror_goes_when_its_buffer_is_shrunk_away)

@@ -172,6 +172,26 @@ Test(single, a_buffer_on_its_own)
     weir_runtime_destroy(rt);
 }
 
+Test(single, for_want_of_memory_leaves_nothing)
+{
+    struct weir_runtime_stats stats = {.struct_size = sizeof stats};
+    struct weir_buffer       *buffer = NULL;
+    rt = make_runtime();
+    for (uint64_t n = 1;; n++) {
+        (void)wi_alloc_fail_at(n);
+        int err = weir_buffer_create(rt, 4096, 0, &buffer);
+        if (wi_alloc_fail_at(0) != 0) break;
+        if (err == 0) { /* done without */
+            weir_buffer_destroy(buffer);
+        } else {
+            cr_assert_eq(err, WEIR_ENOMEM);
+        }
+        eventually((weir_runtime_stats_read(rt, &stats), stats.pinned_bytes == 0 && stats.pools == 0));
+    }
+    weir_buffer_destroy(buffer);
+    weir_runtime_destroy(rt);
+}
+
 Test(single, misuse_is_refused)
 {
     struct weir_buffer *buffer, *pooled, local = {0};

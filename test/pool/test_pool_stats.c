@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MS UINT64_C(1000000)
@@ -186,5 +187,33 @@ Test(stats, the_law_holds_at_rest_after_mixed_use, .timeout = 60)
     struct weir_pool_stats stats = pool_stats(pool);
     cr_assert_eq(stats.leased + stats.retiring + stats.quarantined + stats.waiting, 0);
     cr_assert_eq(stats.retires, stats.reaps);
+    close_pool();
+}
+
+/* One list makes the struct and both texts. */
+Test(stats, every_field_is_in_both_texts)
+{
+    static char              json[1 << 16], prometheus[1 << 18];
+    static const char *const name[] = {
+#define X(name, help) #name,
+        WEIR_POOL_GAUGES(X) WEIR_POOL_COUNTERS(X) WEIR_POOL_RATES(X)
+#undef X
+    };
+    open_pool(WEIR_OPTS(pool, .name = "a \"pool\"", .buffer_bytes = 4096, .buffers_min = 2));
+    ok(weir_buffer_release(take()));
+    int64_t length = weir_stats_format(rt, WEIR_FORMAT_JSON, json, sizeof json);
+    cr_assert(length > 0 && (size_t)length < sizeof json);
+    length = weir_stats_format(rt, WEIR_FORMAT_PROMETHEUS, prometheus, sizeof prometheus);
+    cr_assert(length > 0 && (size_t)length < sizeof prometheus);
+    const char *mine = strstr(json, "a \\\"pool\\\"");
+    cr_assert_not_null(mine);
+    for (size_t i = 0; i < sizeof name / sizeof name[0]; i++) {
+        char field[64];
+        snprintf(field, sizeof field, "\"%s\":", name[i]);
+        cr_assert_not_null(strstr(mine, field), "%s", field);
+        snprintf(field, sizeof field, "# TYPE weir_pool_%s", name[i]);
+        cr_assert_not_null(strstr(prometheus, field), "%s", field);
+    }
+    cr_assert_not_null(strstr(prometheus, "weir_pool_acquires_total{device=\"0\",kind=\"buffers\",pool=\"a \\\"pool\\\"\"} 1\n"));
     close_pool();
 }
