@@ -611,22 +611,52 @@ static void quarantine_locked(struct wi_stream *stream)
         wi_log(ERROR, "pool", "stream %u: %llu objects quarantined", stream->number, (unsigned long long)count);
 }
 
-static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper)
+static uint64_t newest_published(const struct wi_stream *stream)
+{
+    uint64_t passed = wi_load(&stream->passed, relaxed);
+    for (uint64_t tick = wi_load(&stream->open, acquire) - 1; tick > passed; tick--) {
+        if (wi_load(&stream->ring[tick % WI_TICKS].state, acquire) == 2 * tick + 1) return tick; /* order(tick-publish) */
+    }
+    return 0;
+}
+
+/*
+ * The oldest tick is asked for; once it has passed, the newest: if that has passed too there is nothing left to ask. A
+ * stream whose newest had passed last time is asked for its newest first. So a drained stream costs one query.
+ */
+static void query_locked(struct wi_stream *stream, struct wi_reaper *reaper)
 {
     struct wi_context *context = stream->context;
-    harvest_locked(stream);
-    send_home_locked(stream, &stream->ready, reaper);
-    for (uint64_t tick; !wi_load(&stream->failed, acquire) && (tick = oldest_published(stream)) != 0;) {
-        void *event = stream->ring[tick % WI_TICKS].event;
+    bool               try_newest = stream->newest_first;
+    bool               tried = false;
+    while (!wi_load(&stream->failed, acquire)) {
+        bool     newest = try_newest && !tried;
+        uint64_t tick = newest ? newest_published(stream) : oldest_published(stream);
+        if (tick == 0) break;
         wi_add(&context->ticks_queried, 1, relaxed);
-        int err = context->device->ops->event_query(context->device, event);
+        int err = context->device->ops->event_query(context->device, stream->ring[tick % WI_TICKS].event);
+        if (err == WEIR_EAGAIN && newest) {
+            tried = true;
+            stream->newest_first = false;
+            if (oldest_published(stream) == tick) break;
+            continue;
+        }
         if (err == WEIR_EAGAIN) break;
         if (err < 0) {
             fail_stream(stream, "querying an event");
             break;
         }
         advance_locked(stream, tick, reaper);
+        stream->newest_first = newest;
+        try_newest = true;
     }
+}
+
+static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper)
+{
+    harvest_locked(stream);
+    send_home_locked(stream, &stream->ready, reaper);
+    query_locked(stream, reaper);
     recycle_locked(stream);
     if (wi_load(&stream->failed, acquire)) {
         harvest_locked(stream);

@@ -94,6 +94,7 @@ struct wi_stream {
     struct wi_record *bucket[WI_BUCKETS]; /* by tick */
     struct wi_record *ready;              /* their tick here has passed */
     uint64_t          waiting;            /* records in buckets and ready */
+    bool              newest_first;       /* the newest tick had passed when it was last asked for */
 
     struct wi_tick_slot ring[WI_TICKS];
 
