@@ -260,6 +260,8 @@ int stress_end(void)
 
 /* ---- failing ---- */
 
+#define STORY_SECONDS 5
+
 static void print_members(FILE *file)
 {
     for (unsigned at = 0; at < members_count; at++) {
@@ -271,9 +273,18 @@ static void print_members(FILE *file)
     }
 }
 
+/* The story may want a lock that the failing thread, or one that it has stopped, holds: then it ends here. */
+static void cut_short(int signal)
+{
+    (void)signal;
+    _exit(1);
+}
+
 /* The first failure tells its story; what fails meanwhile in other threads only waits for the end. */
 static _Noreturn void finish_failure(void)
 {
+    signal(SIGALRM, cut_short);
+    alarm(STORY_SECONDS);
     print_members(stderr);
     stress_print_pools(stderr);
     fprintf(stderr, "  again: ");
