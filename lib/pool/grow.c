@@ -307,17 +307,19 @@ void wi_pool_free_stretches(struct weir_pool *pool)
         pool->stretches = stretch->next;
         wi_directory_remove(stretch);
         wi_epoch_synchronize();
+        bool stays = still_out(stretch) > 0;
         for (size_t i = 0; i < stretch->slab->blocks; i++) {
             if (is_gone(stretch->record[i])) wi_mirror_free(stretch->record[i]);
-            stretch->record[i]->object = NULL;
+            if (!stays) stretch->record[i]->object = NULL;
         }
-        if (still_out(stretch) == 0) free_stretch(stretch);
+        if (!stays) free_stretch(stretch);
         /* else the device may still touch a quarantined block: the slab stays mapped and charged for good */
     }
     for (uint32_t i = 0; pool->drop && i < pool->store.records_max; i++) {
         struct wi_record *record = &pool->store.records[i];
         bool              mine = wi_word_state(wi_load(&record->word, relaxed)) != WI_QUARANTINED;
-        if (record->object && mine) pool->drop(pool, record);
+        if (!mine) continue; /* the device may still use the object: it stays */
+        if (record->object) pool->drop(pool, record);
         record->object = NULL;
     }
 }

@@ -21,6 +21,7 @@
 static pthread_mutex_t      registry = PTHREAD_MUTEX_INITIALIZER;
 static struct weir_runtime *runtimes; /* live ones, for the fork handlers */
 static struct weir_runtime *spares;   /* ended ones: a late release may still look at their context */
+static struct weir_runtime *abandoned; /* ended ones with leases out, or whose device was lost */
 static pthread_once_t       fork_once = PTHREAD_ONCE_INIT;
 
 static void before_fork(void)
@@ -373,6 +374,15 @@ static void free_streams(struct weir_runtime *rt)
     }
 }
 
+/* The block, its streams, its device and the pools with objects out stay for good. In a list, so that they can be found. */
+static void abandon(struct weir_runtime *rt)
+{
+    pthread_mutex_lock(&registry);
+    rt->next = abandoned;
+    abandoned = rt;
+    pthread_mutex_unlock(&registry);
+}
+
 static size_t destroy(struct weir_runtime *rt)
 {
     struct wi_device *device = rt->context.device;
@@ -392,14 +402,18 @@ static size_t destroy(struct weir_runtime *rt)
     wi_store(&rt->context.closed, 2, seq_cst);
     struct weir_pool *kept = free_pools(rt->pools);
     struct weir_pool *kept_closing = free_pools(rt->closing);
-    rt->pools = rt->closing = NULL;
+    rt->pools = kept;
+    rt->closing = kept_closing;
     size_t allocations = wi_allocations_end(rt);
     if (allocations > 0) wi_log(WARN, "runtime", "%zu device allocations were not freed", allocations);
     (void)wi_epoch_reclaim();
     wi_is_keeper = false;
 
     bool all_home = !kept && !kept_closing && wi_load(&rt->context.pinned.bytes, relaxed) == 0;
-    if (!all_home || wi_load(&device->lost, relaxed)) return leases; /* the block, its streams and its device stay */
+    if (!all_home || wi_load(&device->lost, relaxed)) {
+        abandon(rt);
+        return leases;
+    }
     free_streams(rt);
     wi_pressure_end(rt);
     device->ops->close(device);

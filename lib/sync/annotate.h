@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * annotate.h - orders that ThreadSanitizer cannot see, because they are made inside libck
+ * annotate.h - what sanitizers cannot see by themselves
  *
+ * wi_leak_root(base, bytes) tells the leak checker that what this memory points to is not lost.
+ *
+ * Orders that ThreadSanitizer cannot see, because they are made inside libck:
  * wi_order_release(at) and wi_order_acquire(at) tell it that what the one thread did before the first is
  * visible to the other thread after the second. Nothing in other builds.
  */
 #ifndef WI_ANNOTATE_H
 #define WI_ANNOTATE_H
+
+#include <stddef.h>
 
 #if defined(__SANITIZE_THREAD__)
 #define WI_TSAN 1
@@ -14,6 +19,21 @@
 #if __has_feature(thread_sanitizer)
 #define WI_TSAN 1
 #endif
+#endif
+
+#if defined(__SANITIZE_ADDRESS__)
+#define WI_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define WI_ASAN 1
+#endif
+#endif
+
+#ifdef WI_ASAN
+void __lsan_register_root_region(const void *base, size_t bytes);
+#define wi_leak_root(base, bytes) __lsan_register_root_region((base), (bytes))
+#else
+#define wi_leak_root(base, bytes) ((void)(base), (void)(bytes))
 #endif
 
 #ifdef WI_TSAN

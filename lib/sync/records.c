@@ -3,6 +3,7 @@
 
 #include "base/alloc.h"
 #include "base/settings.h"
+#include "sync/annotate.h"
 
 #include <pthread.h>
 #include <string.h>
@@ -134,6 +135,8 @@ static int reserve_arena_locked(void)
     faces = want_faces;
     span_bytes = span;
     reserved = true;
+    /* A record that is quarantined keeps what belongs to it for good. */
+    wi_leak_root((void *)wi_load(&wi_record_arena.base, relaxed), span);
     return 0;
 }
 
