@@ -257,7 +257,7 @@ Test(command, sees_memory_that_is_reused_too_early)
 Test(command, reports_what_was_done_before_an_interrupt)
 {
     snprintf(output, sizeof(output),
-             "timeout -s INT 1 %s replay --speedup 20 --threads 4 --json run.json > /dev/null",
+             "timeout -s INT 4 %s replay --speedup 20 --threads 4 --json run.json > /dev/null",
              WEIR_TOOL);
     cr_assert_neq(system(output), 0);
     json_t *object = read_json();
