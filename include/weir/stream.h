@@ -276,6 +276,51 @@ WEIR_API WEIR_MUST_CHECK int weir_event_adopt(struct weir_runtime *rt, void *han
 /* Fails: NOTLEASED, KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED. */
 WEIR_API int weir_event_disown(struct weir_event *event);
 
+/* ---- graphs ---- */
+
+/*
+ * A stream whose handle is known outside weir may be captured into a graph by its owner. On a captured stream every
+ * call here answers CAPTURE before anything is queued, unless the caller has named an object that keeps the graph's buffers:
+ *
+ *     weir_graph_create(rt, &graph);
+ *     weir_stream_capture_into(stream, graph);
+ *     cuStreamBeginCapture(...);  weir_stream_upload(stream, ...);  cuStreamEndCapture(...);
+ *     weir_buffer_release(buffer);       retires: the graph will read it each time that it is launched
+ *     ... launches ...
+ *     weir_graph_destroy(graph);         the graph is gone: the buffers come home
+ */
+struct weir_graph;
+
+/* weir_graph_create - an object that keeps buffers. Owner: the caller. Fails: as weir_stream_adopt(). */
+WEIR_API WEIR_MUST_CHECK int weir_graph_create(struct weir_runtime *rt, struct weir_graph **out);
+
+/*
+ * weir_stream_capture_into - what is captured from this stream belongs to graph; NULL: to none
+ *
+ * Ends with the lease. While the stream is not being captured it changes nothing.
+ * Thread: the holder of both.  Fails: KIND, NOTLEASED, FOREIGN, STALE, INVAL.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_stream_capture_into(struct weir_stream *stream, struct weir_graph *graph);
+
+/*
+ * weir_graph_retain - the graph uses the buffer, too; for the caller's own captured kernels
+ *
+ * Until it is forgotten, a wait for the buffer answers CAPTURE, for weir cannot know when the graph runs.
+ * Thread: the holder of both.  Fails: KIND, NOTLEASED, FOREIGN, STALE, NOMEM.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_graph_retain(struct weir_graph *graph, struct weir_buffer *buffer);
+
+/*
+ * weir_graph_forget - nothing that was captured or retained so far will run again, nor is running
+ *
+ * The caller vouches for it: the graph was destroyed, and its last launch waited for.
+ * Thread: one at a time with captures into the graph.  Fails: KIND, NOTLEASED, FOREIGN, STALE.
+ */
+WEIR_API int weir_graph_forget(struct weir_graph *graph);
+
+/* weir_graph_destroy - forget, and end the object. NULL is accepted. Cannot fail. */
+WEIR_API void weir_graph_destroy(struct weir_graph *graph);
+
 /* ---- looking ---- */
 
 enum weir_stream_state {

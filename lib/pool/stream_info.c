@@ -60,6 +60,7 @@ int weir_stream_info_read(const struct weir_stream *lease, struct weir_stream_in
     const struct wi_record *record = wi_record_plain(lease, NULL);
     WI_ENSURE(wi_pool_of(record)->kind == WI_POOL_STREAMS, KIND, .detail = "the handle is of another kind");
     WI_ENSURE(record->object, CLOSED, .detail = "the stream's runtime was destroyed");
+    WI_ENSURE(!((const struct wi_stream *)record->object)->held, KIND, .detail = "the handle is a graph");
     read_info(record, &info);
     return wi_snapshot_export(out, &info, sizeof info);
 }
@@ -90,6 +91,7 @@ static void add_pool(struct weir_stream_totals *totals, const struct weir_pool *
         struct weir_stream_info info;
         /* order(share): acquire; a record that is in use has its object. */
         if (wi_word_state(wi_load(&record->word, acquire)) == WI_GONE) continue;
+        if (((const struct wi_stream *)record->object)->held) continue; /* a graph */
         read_info(record, &info);
         if (stream_class == 0 || info.stream_class == stream_class) add_stream(totals, &info);
     }

@@ -20,6 +20,14 @@ static int check_thread(const struct wi_stream *stream)
     return 0;
 }
 
+/* The graph may have been destroyed since, and its record may be in use for something else. */
+static bool has_graph(const struct wi_stream *stream)
+{
+    if (!stream->graph) return false;
+    uint64_t word = wi_load(&stream->graph->record->word, acquire);
+    return wi_word_state(word) == WI_LEASED && word >> WI_GENERATION_SHIFT == stream->graph_generation;
+}
+
 int wi_issue_begin(const struct weir_stream *given, struct wi_stream **out, struct wi_stream **ticks)
 {
     struct wi_stream *stream;
@@ -29,10 +37,9 @@ int wi_issue_begin(const struct weir_stream *given, struct wi_stream **out, stru
     WI_TRY(ask_capture(stream, &capturing));
     *ticks = stream;
     if (WI_UNLIKELY(capturing)) {
-        struct wi_stream *graph = stream->graph;
-        WI_ENSURE(graph && graph->held && !wi_load(&graph->gone, acquire), CAPTURE,
+        WI_ENSURE(has_graph(stream), CAPTURE,
                   .detail = "a captured stream needs a graph that keeps its buffers: weir_stream_capture_into()");
-        *ticks = graph;
+        *ticks = stream->graph;
     }
     *out = stream;
     return 0;

@@ -6,7 +6,7 @@
  * its owner, and may carry work that weir has not seen. So on such a stream each operation asks first whether it is
  * being captured, and closes its own tick; a sync or a release records an event behind whatever is there.
  *
- * On a captured stream nothing is queued without a graph object that keeps the buffers: see graph.c.
+ * On a captured stream nothing is queued without a graph object that keeps the buffers: see stream_graph.c.
  */
 #ifndef WI_STREAM_ISSUE_H
 #define WI_STREAM_ISSUE_H

@@ -385,6 +385,7 @@ int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns
 {
     int err = 0;
     if (wi_load(&stream->passed, acquire) >= tick) return 0;
+    WI_ENSURE(!stream->held, CAPTURE, .detail = "it belongs to a graph until weir_graph_forget()");
     wi_add(&stream->sleepers, 1, seq_cst);
     while (true) {
         uint32_t seen = wi_load(&stream->advanced, seq_cst);

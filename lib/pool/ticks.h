@@ -68,6 +68,7 @@ struct wi_stream {
     uint32_t           held;    /* 1: there is no handle; ticks pass by wi_stream_pass() only */
     struct wi_thread  *thread; /* a per-thread default stream: whose; else NULL */
     struct wi_stream  *graph;  /* what is captured belongs to it; the holder's */
+    uint64_t           graph_generation; /* of the graph's lease */
     /* 1: the handle is known outside weir: every operation closes its tick on the issuing thread. Always with adopted. */
     _Atomic uint32_t   outside;
 

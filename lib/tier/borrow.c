@@ -2,6 +2,7 @@
 /* borrow.c - views of tiered buffers; the protocol is in place.h, and the letters B, W and V name its steps */
 #include "base/options.h"
 #include "pool/lease.h"
+#include "pool/stream_issue.h"
 #include "sync/reader.h"
 #include "tier/place.h"
 
@@ -110,6 +111,7 @@ int weir_buffer_borrow(struct weir_buffer *buffer, enum weir_where where, enum w
     WI_ENSURE(tier, KIND, .detail = "the buffer is not of a tiered pool");
     if (where == WEIR_WHERE_DEVICE) {
         WI_TRY(wi_lease_stream(stream_lease, &stream));
+        WI_TRY(wi_issue_check(stream)); /* a graph would keep an address that moves */
         WI_TRY(wi_mark_reserve(record, stream));
     } else {
         WI_ENSURE(!stream_lease, INVAL, .detail = "a stream is for borrows with WEIR_WHERE_DEVICE");
@@ -155,8 +157,10 @@ int weir_view_return(struct weir_view *view)
     if (view->stream) {
         struct wi_stream *stream;
         WI_TRY(wi_lease_stream(view->stream, &stream));
-        wi_mark(record, stream, 0); /* marks before the slot is cleared, and before writers is lowered */
+        /* Marks before the slot is cleared, and before writers is lowered. The last of them closes the tick of a stream
+           that is known outside, where nobody else may. */
         if (view->access & WEIR_WRITE) mark_write(place, stream);
+        wi_mark(record, stream, 0);
     }
     let_go(place, view->token);
     *view = (struct weir_view){0};
