@@ -178,6 +178,8 @@ FAKE_API wi_cu_result cuDevicePrimaryCtxRelease_v2(wi_cu_device device)
     } else if (--chosen->retained == 0) {
         /* The struct stays, so that a thread that still has it current is told and does not crash. */
         chosen->context->destroyed = true;
+        chosen->context->next_dead = fake.dead_contexts;
+        fake.dead_contexts = chosen->context;
         chosen->context = NULL;
         fake_context_ending(chosen);
         ended = chosen->emu;

@@ -103,6 +103,7 @@ struct fake_device;
 
 struct CUctx_st {
     struct fake_device *device;
+    struct CUctx_st    *next_dead;
     bool                destroyed;
 };
 
@@ -166,6 +167,7 @@ struct fake {
     uint32_t            hidden_count;
 
     struct fake_device  devices[FAKE_DEVICES_MAX];
+    struct CUctx_st    *dead_contexts;
     struct CUstream_st *dead_streams;
     struct CUevent_st  *dead_events;
     struct fake_fault   faults[FAKE_FAULTS_MAX];
