@@ -126,10 +126,40 @@ static int read_device(struct wi_cuda *cuda)
     return 0;
 }
 
+/* Calls outside a scope must not break another thread's capture either: the mode to go back to, or -1. */
+static int relax(const struct wi_cu *cu)
+{
+    unsigned mode = WI_CU_CAPTURE_RELAXED;
+    if (cu->capture_mode == NULL) return -1;
+    wi_cu_result result = cu->capture_mode(&mode);
+    if (result == WI_CU_SUCCESS) return (int)mode;
+    wi_log(DEBUG, "cuda", "cuThreadExchangeStreamCaptureMode answered %u", result);
+    return -1;
+}
+
+static void restore(const struct wi_cu *cu, int mode)
+{
+    unsigned     before = (unsigned)mode;
+    wi_cu_result result = mode >= 0 ? cu->capture_mode(&before) : WI_CU_SUCCESS;
+    if (result != WI_CU_SUCCESS)
+        wi_log(WARN, "cuda", "the thread's capture mode stays relaxed: cuThreadExchangeStreamCaptureMode answered %u",
+               result);
+}
+
+static wi_cu_result release_context(const struct wi_cuda *cuda)
+{
+    int          mode = relax(cuda->cu);
+    wi_cu_result result = cuda->cu->context_release(cuda->device);
+    restore(cuda->cu, mode);
+    return result;
+}
+
 /* Makes the context unless the process has one already; the slowest step. */
 static int retain_context(struct wi_cuda *cuda)
 {
+    int          mode = relax(cuda->cu);
     wi_cu_result result = cuda->cu->context_retain(&cuda->context, cuda->device);
+    restore(cuda->cu, mode);
     if (result != WI_CU_SUCCESS)
         return wi_cuda_failed(cuda, WI_CUDA_DEVICE_MEMORY, "cuDevicePrimaryCtxRetain", result);
     return 0;
@@ -171,7 +201,7 @@ static int cuda_open(uint32_t ordinal, struct wi_device **out)
     return 0;
 
 release_context:
-    if (wi_load(&cuda->base.lost, relaxed) == 0) (void)cu->context_release(cuda->device);
+    if (wi_load(&cuda->base.lost, relaxed) == 0) (void)release_context(cuda);
 free_device:
     wi_free(cuda);
     return err;
@@ -190,7 +220,7 @@ static void cuda_close(struct wi_device *device)
         wi_log(WARN, "cuda", "device %u: its context stays, %llu objects were not given back",
                device->ordinal, (unsigned long long)live);
     } else if (reachable) {
-        wi_cu_result result = cuda->cu->context_release(cuda->device);
+        wi_cu_result result = release_context(cuda);
         if (result != WI_CU_SUCCESS)
             wi_log(WARN, "cuda", "device %u: cuDevicePrimaryCtxRelease answered %u, %s",
                    device->ordinal, result, wi_cu_meaning_of(result)->name);
