@@ -109,6 +109,12 @@ static void try_for_buffer(struct stress_thread *self, struct mine *mine, struct
 
 /* ---- streams and device work ---- */
 
+/* The last of the work that is waited for. */
+static void note_done(void *ctx)
+{
+    wi_store((_Atomic uint32_t *)ctx, 1, release);
+}
+
 static bool ended(struct mine *mine, int err, uint64_t deadline_ns)
 {
     if (err != WEIR_ETIMEDOUT) {
@@ -125,12 +131,15 @@ static void wait_for_device(struct stress_thread *self, struct mine *mine, struc
     struct weir_stream *stream;
     struct weir_event  *event;
     struct weir_buffer *buffer = NULL;
+    _Atomic uint32_t    done = 0;
     uint64_t            deadline_ns = weir_deadline_after_ns(stress_below(self, wait_max_ns));
     int                 err = weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, deadline_ns, &stream);
     if (!ended(mine, err, deadline_ns)) return;
     uint64_t never_ns = weir_deadline_after_ns(30 * NS_PER_S);
     stress_ok(weir_event_acquire(rt, 0, never_ns, &event));
-    stress_ok(weir_stream_delay(stream, stress_below(self, 2 * wait_max_ns)));
+    if (stress_below(self, 4))
+        stress_ok(weir_stream_delay(stream, stress_below(self, 2 * wait_max_ns)));
+    stress_ok(weir_stream_call(stream, note_done, &done));
     stress_ok(weir_event_record(event, stream));
     deadline_ns = weir_deadline_after_ns(stress_below(self, wait_max_ns));
     switch (stress_below(self, 3)) {
@@ -143,7 +152,10 @@ static void wait_for_device(struct stress_thread *self, struct mine *mine, struc
             stress_ok(weir_event_sync(event, never_ns));
         break;
     default:
-        if (weir_buffer_acquire(pool, WEIR_NOW, &buffer) < 0) break;
+        if (weir_buffer_acquire(pool, WEIR_NOW, &buffer) < 0) {
+            stress_ok(weir_stream_sync(stream, never_ns));
+            break;
+        }
         stress_ok(weir_buffer_guard(buffer, stream));
         if (!ended(mine, weir_buffer_sync(buffer, deadline_ns), deadline_ns))
             stress_ok(weir_buffer_sync(buffer, never_ns));
@@ -151,6 +163,7 @@ static void wait_for_device(struct stress_thread *self, struct mine *mine, struc
         wi_add(&had, 1, relaxed);
         break;
     }
+    stress_require(wi_load(&done, acquire), "a wait has ended before the device's work");
     stress_ok(weir_event_release(event));
     stress_ok(weir_stream_release(stream));
 }

@@ -51,7 +51,9 @@ static const struct stress_spec spec = {
 
 /* One operation on the device: what it is to find, and where. Its thread's while not busy. */
 struct flight {
-    _Atomic uint32_t busy; /* host functions that have not run yet */
+    _Atomic uint32_t busy;  /* host functions that have not run yet */
+    bool             alone; /* on one stream only */
+    const void      *stream;
     uint64_t         address;
     const uint64_t  *host;
     uint64_t         stamp;
@@ -178,6 +180,8 @@ static void upload(struct stress_thread *self, struct weir_stream *stream)
     flight->stamp = stress_random(self);
     flight->host = (const uint64_t *)(uintptr_t)flight->address;
     fill(body_of(buffer), flight->stamp);
+    flight->alone = true;
+    flight->stream = stream;
     keep_busy(self, stream);
     stress_ok(weir_stream_upload(stream, flight->address, body_slice(buffer)));
     release(self, buffer);
@@ -212,6 +216,8 @@ static void guard(struct stress_thread *self, struct weir_stream *stream, struct
     flight->stamp = stress_random(self);
     flight->host = body_of(buffer);
     fill(body_of(buffer), flight->stamp);
+    flight->alone = other == NULL;
+    flight->stream = stream;
     wi_store(&flight->busy, other ? 2 : 1, relaxed);
     keep_busy(self, stream);
     stress_ok(weir_stream_call(stream, look_at_buffer, flight));
@@ -236,6 +242,19 @@ static void hold(struct stress_thread *self)
     release(self, buffer);
 }
 
+/* After a sync nothing is under way, though the keeper closes ticks of the same stream meanwhile. */
+static void sync_stream(struct stress_thread *self, struct weir_stream *stream)
+{
+    stress_doing(self, "waiting for its stream");
+    stress_ok(weir_stream_sync(stream, weir_deadline_after_ns(30 * NS_PER_S)));
+    for (unsigned at = 0; at < FLIGHTS; at++) {
+        const struct flight *flight = &place[self->number].flight[at];
+        bool                 here = flight->alone && flight->stream == stream;
+        stress_require(!here || wi_load(&flight->busy, acquire) == 0,
+                       "a sync has ended before the stream's work");
+    }
+}
+
 static void stage(struct stress_thread *self)
 {
     while (stress_going(self)) {
@@ -258,6 +277,7 @@ static void stage(struct stress_thread *self)
             }
             stress_step(self);
         }
+        if (stress_below(self, 2)) sync_stream(self, stream);
         struct weir_stream *other = NULL;
         if (weir_stream_acquire(rt, WEIR_STREAM_COMM, WEIR_NOW, &other) == 0) {
             guard(self, stream, other);

@@ -144,7 +144,10 @@ static void come_and_go(struct stress_thread *self)
 {
     while (stress_going(self)) {
         struct stress_thread guest = {
-            .index = 100000, .number = self->number, .random = stress_random(self)};
+            .index = 100000 + self->index,
+            .number = THREADS_MAX - 1 - self->number, /* device memory of its own */
+            .random = stress_random(self),
+        };
         pthread_t thread;
         stress_require(pthread_create(&thread, NULL, visit, &guest) == 0);
         stress_require(pthread_join(thread, NULL) == 0);
