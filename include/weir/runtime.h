@@ -73,6 +73,12 @@ WEIR_API void weir_runtime_destroy(struct weir_runtime *rt);
 WEIR_API WEIR_MUST_CHECK int weir_runtime_default(uint32_t device, struct weir_runtime **out);
 
 /*
+ * weir_runtime_default_with - the process-wide runtime of opts->device; the other options count only if it is made now
+ */
+WEIR_API WEIR_MUST_CHECK int weir_runtime_default_with(const struct weir_runtime_opts *opts,
+                                                       struct weir_runtime           **out);
+
+/*
  * weir_runtime_reset - sync and destroy the process-wide runtime of a device
  *
  * Returns the number of leases that were still out (they are also reported through the log); the

@@ -53,10 +53,12 @@ void wi_samples_free(struct weir_pool *pool)
 {
     struct wi_device *device = pool->context->device;
     wi_samples_read(pool);
+    /* A pool that was still closing when its runtime ended is freed by the runtime, before it closes the device. */
+    bool answers = !wi_load(&device->lost, acquire);
     for (unsigned i = 0; i < WI_SAMPLES; i++) {
         struct wi_sample *sample = &pool->sample[i];
-        if (sample->start && device_answers(pool->context)) (void)device->ops->event_destroy(device, sample->start);
-        if (sample->end && device_answers(pool->context)) (void)device->ops->event_destroy(device, sample->end);
+        if (sample->start && answers) (void)device->ops->event_destroy(device, sample->start);
+        if (sample->end && answers) (void)device->ops->event_destroy(device, sample->end);
         *sample = (struct wi_sample){0};
     }
 }

@@ -442,13 +442,21 @@ static struct weir_runtime *defaults[DEFAULTS_MAX];
 
 int weir_runtime_default(uint32_t device, struct weir_runtime **out)
 {
+    return weir_runtime_default_with(WEIR_OPTS(runtime, .device = device), out);
+}
+
+int weir_runtime_default_with(const struct weir_runtime_opts *opts, struct weir_runtime **out)
+{
+    struct weir_runtime_opts given;
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
+    WI_TRY(wi_options_import(&given, sizeof given, opts, "weir_runtime_opts"));
+    uint32_t device = given.device;
     WI_ENSURE(device < DEFAULTS_MAX, NOENT, .limit = "devices with a default runtime", .limit_value = DEFAULTS_MAX,
               .wanted = device);
     int err = 0;
     WI_UNCANCELLABLE; /* as the lock is held */
     pthread_mutex_lock(&defaults_lock);
-    if (!defaults[device]) err = weir_runtime_create(WEIR_OPTS(runtime, .device = device), &defaults[device]);
+    if (!defaults[device]) err = weir_runtime_create(&given, &defaults[device]);
     if (err >= 0) *out = defaults[device];
     pthread_mutex_unlock(&defaults_lock);
     return err;

@@ -104,6 +104,30 @@ static void json_pool(struct wi_text *text, struct weir_pool *pool)
     X(ticks_queried, "counter", "queries of those events")                                         \
     X(lost, "gauge", "1 when the device is lost")
 
+static const char *const class_name[] = {"", "compute", "comm", "high", "adopted"};
+
+static struct weir_stream_totals totals_of(struct weir_runtime *rt, uint32_t stream_class)
+{
+    struct weir_stream_totals totals = {.struct_size = sizeof totals};
+    (void)weir_stream_totals_read(rt, stream_class, &totals);
+    return totals;
+}
+
+static void json_streams(struct wi_text *text, struct weir_runtime *rt)
+{
+    wi_json_open(text, "streams", '[');
+    for (uint32_t class = WEIR_STREAM_COMPUTE; class <= WEIR_STREAM_ADOPTED; class++) {
+        struct weir_stream_totals totals = totals_of(rt, class);
+        wi_json_open(text, NULL, '{');
+        wi_json_string(text, "class", class_name[class]);
+#define X(name, type, help) wi_json_u64(text, #name, totals.name);
+        WEIR_STREAM_TOTALS(X)
+#undef X
+        wi_json_close(text, '}');
+    }
+    wi_json_close(text, ']');
+}
+
 static void format_json(struct weir_runtime *rt, struct wi_text *text)
 {
     struct weir_runtime_stats stats;
@@ -120,6 +144,7 @@ static void format_json(struct weir_runtime *rt, struct wi_text *text)
     for (struct weir_pool *pool = rt->pools; pool; pool = pool->next) json_pool(text, pool);
     pthread_mutex_unlock(&rt->pools_lock);
     wi_json_close(text, ']');
+    json_streams(text, rt);
     wi_json_close(text, '}');
 }
 
@@ -152,6 +177,21 @@ static void prometheus_series(struct weir_runtime *rt, struct wi_text *text, con
     }
 }
 
+static void prometheus_streams(struct weir_runtime *rt, struct wi_text *text)
+{
+    struct weir_stream_totals totals[WEIR_STREAM_ADOPTED + 1];
+    for (uint32_t class = WEIR_STREAM_COMPUTE; class <= WEIR_STREAM_ADOPTED; class++) totals[class] = totals_of(rt, class);
+#define X(name, type, help)                                                                                   \
+    wi_text_add(text, "# HELP weir_stream_%s%s %s\n# TYPE weir_stream_%s%s %s\n", #name,                      \
+                type[0] == 'c' ? "_total" : "", help, #name, type[0] == 'c' ? "_total" : "", type);           \
+    for (uint32_t class = WEIR_STREAM_COMPUTE; class <= WEIR_STREAM_ADOPTED; class++)                         \
+        wi_text_add(text, "weir_stream_%s%s{device=\"%u\",class=\"%s\"} %llu\n", #name,                      \
+                    type[0] == 'c' ? "_total" : "", rt->opts.device, class_name[class],                       \
+                    (unsigned long long)totals[class].name);
+    WEIR_STREAM_TOTALS(X)
+#undef X
+}
+
 static void format_prometheus(struct weir_runtime *rt, struct wi_text *text)
 {
     struct weir_runtime_stats stats;
@@ -176,6 +216,7 @@ static void format_prometheus(struct weir_runtime *rt, struct wi_text *text)
     WEIR_POOL_RATES(X)
 #undef X
     pthread_mutex_unlock(&rt->pools_lock);
+    prometheus_streams(rt, text);
 }
 
 int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, char *at, size_t capacity)

@@ -86,6 +86,22 @@ Test(event, at_the_maximum_it_says_again_or_waits)
     close_all();
 }
 
+/* Events use the free store of the buffers: each lease is counted at the level that gave it. */
+Test(event, hits_are_counted_by_level)
+{
+    struct weir_event *event[16];
+    open_all(WEIR_OPTS(runtime, .events_min = 16, .events_max = 16));
+    for (int round = 0; round < 10; round++) {
+        for (int i = 0; i < 16; i++) event[i] = acquire(0);
+        for (int i = 0; i < 16; i++) ok(weir_event_release(event[i]));
+    }
+    struct weir_pool_stats stats = event_stats();
+    cr_assert_eq(stats.acquires, 160);
+    cr_assert_eq(stats.slot_hits + stats.lane_hits + stats.commons_hits + stats.steal_hits, 160);
+    cr_assert_gt(stats.lane_hits, 0);
+    close_all();
+}
+
 Test(event, use_after_release_is_told)
 {
     open_all(WEIR_OPTS(runtime, .events_min = 1, .events_max = 1));

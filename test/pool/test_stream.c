@@ -480,6 +480,27 @@ Test(stream, hits_are_counted_by_level)
     weir_runtime_destroy(rt);
 }
 
+/* The texts have every count of every class. */
+Test(stream, counts_are_in_the_texts)
+{
+    static char text[1 << 17];
+    open_runtime(NULL);
+    struct weir_stream *stream = acquire_stream(rt, WEIR_STREAM_COMM);
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    cr_assert_lt(weir_stats_format(rt, WEIR_FORMAT_PROMETHEUS, text, sizeof text), (int64_t)sizeof text);
+    cr_assert(strstr(text, "\nweir_stream_syncs_total{device=\"0\",class=\"comm\"} 1\n"), "%s", text);
+    cr_assert(strstr(text, "\nweir_stream_acquired{device=\"0\",class=\"comm\"} 1\n"));
+    cr_assert(strstr(text, "\nweir_stream_acquired{device=\"0\",class=\"compute\"} 0\n"));
+#define X(name, type, help) cr_assert(strstr(text, "weir_stream_" #name), #name);
+    WEIR_STREAM_TOTALS(X)
+#undef X
+    cr_assert_lt(weir_stats_format(rt, WEIR_FORMAT_JSON, text, sizeof text), (int64_t)sizeof text);
+    cr_assert(strstr(text, "\"streams\""));
+    cr_assert(strstr(text, "\"affinity_evictions\""));
+    ok(weir_stream_release(stream));
+    weir_runtime_destroy(rt);
+}
+
 /* ---- many threads ---- */
 
 #define THREADS 8

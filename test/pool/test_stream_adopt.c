@@ -393,3 +393,33 @@ Test(adopt, an_event_is_not_used_once_it_is_let_go)
     ok(weir_stream_release(stream));
     close_all();
 }
+
+/* The same with the keeper held up inside its query. */
+Test(adopt, letting_an_event_go_waits_for_a_query)
+{
+    struct weir_event  *event;
+    struct weir_stream *stream;
+    struct wi_emu_stats stats;
+    open_all(NULL);
+    if (!on_host()) cr_skip_test("the delay is planted into the host backend");
+    struct wi_device *device = wi_context_of(rt)->device;
+    struct wi_emu    *emu = wi_host_emu(device);
+    stream = acquire_stream(rt, WEIR_STREAM_COMPUTE);
+    for (int i = 0; i < 5; i++) {
+        void               *handle = make_event();
+        struct wi_emu_fault slow = {.op = WI_EMU_EVENT_QUERY, .nth = 2, .delay_ns = 20 * MS}; /* the first is the caller's */
+        ok(weir_event_adopt(rt, handle, WEIR_EVENT_TIMING, &event));
+        ok(weir_stream_delay(stream, 5 * MS));
+        ok(weir_event_record(event, stream));
+        ok(wi_emu_fault_set(emu, &slow));
+        answers(weir_event_sync(event, weir_deadline_after_ns(2 * MS)), TIMEDOUT);
+        ok(weir_event_disown(event));
+        ok(device->ops->event_destroy(device, handle));
+        ok(weir_stream_sync(stream, WEIR_FOREVER));
+        wi_emu_fault_clear(emu);
+    }
+    wi_emu_stats_read(emu, &stats);
+    cr_assert_eq(stats.misuses, 0);
+    ok(weir_stream_release(stream));
+    close_all();
+}

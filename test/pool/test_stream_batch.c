@@ -4,6 +4,7 @@
 
 #include "device/host.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define PIECES 500
@@ -190,4 +191,35 @@ Test(batch, a_refusal_midway_leaves_buffers_marked)
     eventually(pool_stats(pool).free == 8);
     device->ops = &wi_device_host;
     close_all();
+}
+
+static char told[4096];
+
+static void hear(void *ctx, uint32_t level, const char *component, const char *message)
+{
+    (void)ctx;
+    (void)level;
+    (void)component;
+    size_t length = strlen(told);
+    snprintf(told + length, sizeof told - length, "%s\n", message);
+}
+
+/* A pool whose last buffer is in flight when its runtime ends: the device is closed with nothing alive. */
+Test(batch, a_pool_that_is_closing_leaves_nothing_on_the_device)
+{
+    weir_log_set(hear, NULL);
+    for (int i = 0; i < 20; i++) {
+        open_all(true);
+        ok(weir_stream_upload(stream, target, weir_slice_all(buffer[0])));
+        ok(weir_stream_delay(stream, 5 * MS));
+        ok(weir_buffer_guard(buffer[1], stream));
+        for (int j = 0; j < 8; j++) ok(weir_buffer_release(buffer[j]));
+        ok(weir_stream_release(stream));
+        weir_pool_destroy(pool);
+        ok(weir_runtime_sync(rt, 0, WEIR_FOREVER));
+        ok(weir_device_free(rt, target));
+        weir_runtime_destroy(rt);
+    }
+    weir_log_set(NULL, NULL);
+    cr_assert_null(strstr(told, "alive"), "%s", told);
 }

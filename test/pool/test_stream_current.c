@@ -280,3 +280,32 @@ Test(process_wide, reset_syncs_first_and_counts_leases)
     cr_assert_neq(next, rt);
     cr_assert_eq(weir_runtime_reset(0, WEIR_FOREVER), 0);
 }
+
+/* Options count for who makes it, and for nobody afterwards. */
+Test(process_wide, options_count_when_it_is_made)
+{
+    struct weir_runtime *again;
+    struct weir_stream  *stream[3], *none;
+    ok(weir_runtime_default_with(WEIR_OPTS(runtime, .streams_compute = 3), &rt));
+    ok(weir_runtime_default_with(WEIR_OPTS(runtime, .streams_compute = 9), &again));
+    cr_assert_eq(again, rt);
+    for (int i = 0; i < 3; i++) ok(weir_compute_acquire(0, WEIR_NOW, &stream[i]));
+    answers(weir_compute_acquire(0, WEIR_NOW, &none), AGAIN);
+    for (int i = 0; i < 3; i++) ok(weir_stream_release(stream[i]));
+    cr_assert_eq(weir_runtime_reset(0, WEIR_FOREVER), 0);
+}
+
+Test(process_wide, each_device_has_its_own)
+{
+    struct weir_runtime *second;
+    ok(weir_runtime_default(0, &rt));
+    int err = weir_runtime_default(1, &second);
+    if (err == WEIR_ENOENT) cr_skip_test("there is one device");
+    ok(err);
+    cr_assert_neq(second, rt);
+    cr_assert_eq(weir_runtime_reset(1, WEIR_FOREVER), 0);
+    ok(weir_runtime_default(0, &second));
+    cr_assert_eq(second, rt);
+    cr_assert_eq(weir_runtime_reset(0, WEIR_FOREVER), 0);
+    answers(weir_runtime_default(1000, &second), NOENT);
+}
