@@ -166,6 +166,16 @@ WEIR_API int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, cha
  */
 WEIR_API int weir_settings_format(char *text, size_t capacity);
 
+/*
+ * weir_driver_format - what there is of a CUDA driver, as a JSON object: {library, version, problem, devices, features}
+ *
+ * problem says in a sentence why the driver cannot be used; it is "" where it can, and only then there are
+ * devices ({ordinal, name, bytes, pci_bus_id, link_speed, link_width, link_speed_max, link_width_max, numa_node}; what
+ * cannot be read is left out) and features ({name, found, text}). The driver is loaded and started if it was not
+ * yet; no context is made. Like snprintf: returns the length of the whole text. Thread: any.
+ */
+WEIR_API int weir_driver_format(char *text, size_t capacity);
+
 WEIR_END_DECLS
 
 #endif

@@ -12,11 +12,7 @@
 #include "base/log.h"
 #include "device/cuda_device.h"
 
-#include <ctype.h>
-#include <stdio.h>
 #include <string.h>
-
-#define PCI_DEVICES "/sys/bus/pci/devices"
 
 static int  cuda_open(uint32_t ordinal, struct wi_device **out);
 static void cuda_close(struct wi_device *device);
@@ -40,25 +36,6 @@ static void cuda_info(struct wi_device *device, struct weir_runtime_info *out);
 const struct wi_device_ops        wi_device_cuda = {OPERATIONS, .copy_batch = wi_cuda_copy_batch};
 static const struct wi_device_ops cuda_without_batch = {OPERATIONS, .copy_batch = NULL};
 
-int32_t wi_cuda_numa_node(const char *root, const char *bus_id)
-{
-    char   lower[32];
-    char   path[256];
-    size_t length = strlen(bus_id);
-    if (length == 0 || length >= sizeof(lower)) return -1;
-    /* The driver writes 0000:3B:00.0, the kernel 0000:3b:00.0. */
-    for (size_t i = 0; i <= length; i++)
-        lower[i] = (char)tolower((unsigned char)bus_id[i]);
-    if (snprintf(path, sizeof(path), "%s/%s/numa_node", root, lower) >= (int)sizeof(path)) return -1;
-
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return -1;
-    int node = -1;
-    if (fscanf(file, "%d", &node) != 1 || node < 0) node = -1;
-    fclose(file);
-    return node;
-}
-
 static int32_t node_of(const struct wi_cu *cu, wi_cu_device device)
 {
     char         bus_id[32] = "";
@@ -70,7 +47,7 @@ static int32_t node_of(const struct wi_cu *cu, wi_cu_device device)
     if (result != WI_CU_SUCCESS)
         wi_log(DEBUG, "cuda", "device %d: cuDeviceGetPCIBusId answered %u", device, result);
     else
-        found = wi_cuda_numa_node(PCI_DEVICES, bus_id);
+        found = wi_cuda_numa_node(WI_PCI_DEVICES, bus_id);
     if (found >= 0) return found;
     /* Devices with a CPU of their own are not on a PCI bus that has a node. */
     result = cu->device_attribute(&node, WI_CU_HOST_NUMA_ID, device);

@@ -32,4 +32,7 @@ int wi_cuda_stream_check(struct wi_device *device, struct CUstream_st *stream);
  */
 void wi_cuda_describe(struct wi_text *text);
 
+/* wi_cuda_report - the same with the devices, as a JSON object: weir_driver_format() */
+void wi_cuda_report(struct wi_text *text);
+
 #endif

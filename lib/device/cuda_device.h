@@ -104,6 +104,18 @@ static inline void wi_cuda_gave_back(struct wi_cuda *cuda)
 /* Node of the PCI device `bus_id` by the files under `root` ("/sys/bus/pci/devices"), or -1. */
 int32_t wi_cuda_numa_node(const char *root, const char *bus_id);
 
+/* What a PCI device's link does now and could do, by the same files. "" and 0: cannot be read. */
+struct wi_cuda_link {
+    char     speed[32]; /* such as "32.0 GT/s PCIe" */
+    char     speed_max[32];
+    uint32_t width;
+    uint32_t width_max;
+};
+
+struct wi_cuda_link wi_cuda_link_read(const char *root, const char *bus_id);
+
+#define WI_PCI_DEVICES "/sys/bus/pci/devices"
+
 /* The operations, by file. cuda.c puts them into the table. */
 int wi_cuda_memory(struct wi_device *device, uint64_t *bytes_free, uint64_t *bytes_total);
 int wi_cuda_host_register(struct wi_device *device, void *base, size_t bytes, uint64_t *address);

@@ -6,7 +6,7 @@
 # <pattern of test names> <reason>
 set(left_out
     "^(base|sync)\\." "opens no device"
-    "^tools\\.(histogram|stamp|trace|workload)" "opens no device"
+    "^tools\\.(histogram|info|stamp|trace|workload)" "opens no device"
     "^(abi|dev|models|format|docs|proof)\\." "opens no device"
     "^stress\\.(records|policy_trace)" "opens no device"
     "^tier\\.(hazard|policy|pressure)" "opens no device"

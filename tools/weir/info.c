@@ -4,12 +4,14 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
 #include <weir/weir.h>
 
 #include "command.h"
 #include "format.h"
+#include "info_driver.h"
 
 enum option_key { OPTION_BACKEND = 256, OPTION_JSON, OPTION_CONFIG };
 
@@ -101,11 +103,22 @@ static json_t *limits_json(const struct weir_runtime_stats *stats)
     return object;
 }
 
-static json_t *device_json(const struct weir_runtime_info *info)
+/* Why it is this backend. */
+static const char *chosen_by(const struct info_options *options, const char *backend)
+{
+    const char *setting = getenv("WEIR_BACKEND");
+
+    if (options->backend) return "asked for by --backend";
+    if (setting && *setting) return "asked for by WEIR_BACKEND";
+    return !strcmp(backend, "cuda") ? "chosen: the driver is usable" : "chosen: the driver is not usable";
+}
+
+static json_t *device_json(const struct info_options *options, const struct weir_runtime_info *info)
 {
     json_t *object = json_object();
 
     json_object_set_new(object, "backend", json_string(info->backend));
+    json_object_set_new(object, "backend_reason", json_string(chosen_by(options, info->backend)));
     json_object_set_new(object, "device", json_string(info->device_name));
     json_object_set_new(object, "model", json_string(info->model));
     json_object_set_new(object, "device_bytes", json_integer((json_int_t)info->device_bytes_total));
@@ -134,8 +147,9 @@ static json_t *ask_device(const struct info_options *options)
     if (weir_runtime_info_read(rt, &info) < 0 || weir_runtime_stats_read(rt, &stats) < 0) {
         print_weir_failure("ask about the device");
     } else {
-        object = device_json(&info);
+        object = device_json(options, &info);
         json_object_set_new(object, "limits", limits_json(&stats));
+        json_object_set_new(object, "driver", info_driver_json());
     }
     weir_runtime_destroy(rt);
     return object;
@@ -156,7 +170,8 @@ static void print_device(const json_t *object)
     const json_t *limits = json_object_get(object, "limits");
     const char   *model = json_string_value(json_object_get(object, "model"));
 
-    printf("%-18s %s\n", "backend", json_string_value(json_object_get(object, "backend")));
+    printf("%-18s %s (%s)\n", "backend", json_string_value(json_object_get(object, "backend")),
+           json_string_value(json_object_get(object, "backend_reason")));
     printf("%-18s %s\n", "device", json_string_value(json_object_get(object, "device")));
     if (model && *model) printf("%-18s %s\n", "model", model);
     print_limit("device memory", object, "device_bytes");
@@ -165,6 +180,8 @@ static void print_device(const json_t *object)
     printf("%-18s %lld (least) to %lld\n", "stream priorities",
            (long long)json_integer_value(json_object_get(object, "stream_priority_least")),
            (long long)json_integer_value(json_object_get(object, "stream_priority_greatest")));
+    info_driver_print(json_object_get(object, "driver"),
+                      !strcmp(json_string_value(json_object_get(object, "backend")), "cuda") ? 0 : -1);
     print_limit("RAM", limits, "ram_bytes");
     print_limit("memlock limit", limits, "memlock_bytes");
     print_limit("pinned budget", limits, "pinned_bytes_max");
