@@ -27,6 +27,7 @@
  *   BLOCKS STAYING USERS ROUNDS READERS    sizes; STAYING records that never leave
  *   PLAN                 what the monitor is asked for, in order, one bit each from the lowest: 1 in, 0 out
  *   STEPS                bits of PLAN
+ *   SHOW                 somebody else publishes what is on the keeper's list
  *   BELIEVER             somebody looks under the queue's lock and believes "empty"
  *   BUG_...              a planted bug, see the places marked by the name
  */
@@ -287,6 +288,27 @@ end:
         x = 0
     od
 }
+
+#ifdef SHOW
+/* Somebody who wants to see the new objects at once publishes what is on the list, by the ordinary way. */
+proctype shower()
+{
+    byte id = KEEPER + 1, x, held;
+    bit place;
+    do
+    :: atomic { list == 0 -> break }
+    :: atomic { list -> pick(list, x); list = list & ~SET(x); assert(holder[x] == 0); holder[x] = id }
+        put(x, GONE);
+        atomic { fresh[x] = 0; NEWS }
+        if
+        :: atomic { STATE(word[x]) == GONE -> kick = 1 }
+        :: atomic { STATE(word[x]) != GONE -> skip }
+        fi;
+        x = 0
+    od;
+    ended++
+}
+#endif
 
 /* ---- The monitor ---- */
 
@@ -604,6 +626,10 @@ init
 #endif
 #ifdef BELIEVER
         run believer();
+        ended--;
+#endif
+#ifdef SHOW
+        run shower();
         ended--;
 #endif
         run keeper();

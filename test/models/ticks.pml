@@ -37,6 +37,7 @@
  *   REAPER                          empty-handed users reap
  *   FAILS LOST END WATCH            failures of driver calls; the device may be lost; the streams are ended;
  *                                   a released stream is polled until it has drained
+ *   HELD                            the stream is a graph's: no handle, it passes by its owner's word; a buffer each
  *   BUG_...                         a planted bug, see the places marked by the name
  */
 #ifndef USERS
@@ -101,6 +102,7 @@ byte asleep[STREAMS]; /* users that the kernel holds on `advanced` */
 bit  handle_lock[STREAMS];
 bit  reap_lock[STREAMS];
 byte recycled[STREAMS];
+bit  newest_first[STREAMS]; /* the newest had passed last time */
 byte bucket[STREAMS * BUCKETS];
 byte ready[STREAMS];
 byte waiting[STREAMS];
@@ -249,6 +251,14 @@ inline close(s)
 /* I1 to I5. b is leased, and s is neither gone nor anybody's to end. */
 inline issue(b, s)
 {
+#ifdef HELD
+    /* One thread at a time uses a graph. */
+    atomic {
+        queued[s]++;
+        used[MARK(b, s)] = queued[s];
+        mark[MARK(b, s)] = (mark[MARK(b, s)] < open[s] -> open[s] : mark[MARK(b, s)])
+    }
+#else
 #ifdef BUG_READ_FIRST
     tick = open[s];
 #endif
@@ -290,6 +300,7 @@ inline issue(b, s)
         no_slot = 0
     :: !due
     fi
+#endif
 }
 
 /* Sleep until the ring has a slot for the open tick. Arming makes the keeper poll. */
@@ -451,16 +462,24 @@ inline quarantine(s)
     }
 }
 
-/* P2: the oldest tick that is published; 0: none. Gaps are skipped: a later event covers them. */
+/* P2: the oldest or the newest tick that is published; 0: none. Gaps are skipped: a later event covers them. */
 inline find_published(s)
 {
     limit = open[s];
-    t = passed[s] + 1;
-    do
-    :: atomic { t >= limit -> t = 0; break }
-    :: atomic { t < limit && slot[SLOT(s, t)] == 2 * t + 1 -> break }
-    :: atomic { t < limit && slot[SLOT(s, t)] != 2 * t + 1 -> t++ }
-    od;
+    if
+    :: atomic { !newest -> t = passed[s] + 1 }
+        do
+        :: atomic { t >= limit -> t = 0; break }
+        :: atomic { t < limit && slot[SLOT(s, t)] == 2 * t + 1 -> break }
+        :: atomic { t < limit && slot[SLOT(s, t)] != 2 * t + 1 -> t++ }
+        od
+    :: atomic { newest -> t = limit - 1 }
+        do
+        :: atomic { t <= passed[s] -> t = 0; break }
+        :: atomic { t > passed[s] && slot[SLOT(s, t)] == 2 * t + 1 -> break }
+        :: atomic { t > passed[s] && slot[SLOT(s, t)] != 2 * t + 1 -> t-- }
+        od
+    fi;
     limit = 0
 }
 
@@ -487,6 +506,7 @@ inline reap(s)
 {
     harvest(s);
     send_home(s, ready[s]);
+    newest = newest_first[s];
     do
     :: failed[s] -> break
     :: !failed[s] ->
@@ -495,9 +515,12 @@ inline reap(s)
         :: t == 0 -> break
         :: t != 0 ->
             if
-            :: atomic { !lost && event[SLOT(s, t)] > finished[s] -> t = 0; break }
+            :: atomic { !lost && event[SLOT(s, t)] > finished[s] && newest -> newest_first[s] = 0; newest = 0; tried = 1; t = 0 }
+            :: atomic { !lost && event[SLOT(s, t)] > finished[s] && !newest -> t = 0; break }
             :: atomic { !lost && event[SLOT(s, t)] <= finished[s] -> skip }
-                advance(s)
+                advance(s);
+                /* The next is the newest: a drained stream costs one query. */
+                atomic { newest_first[s] = newest; newest = !tried }
             :: atomic { lost || fails -> fails = (lost -> fails : fails - 1); t = 0 }
 #ifdef BUG_QUERY_PASSES
                 atomic { t = passed[s] + 1 }
@@ -510,6 +533,7 @@ inline reap(s)
             t = 0
         fi
     od;
+    atomic { newest = 0; tried = 0 }
     room = 0;
     recycle(s);
 #if SYNC && !defined(BUG_RECYCLE_SILENT)
@@ -537,6 +561,9 @@ inline reap(s)
 inline close_for_waiters(s)
 {
     atomic { limit = open[s]; due = (bucket[BUCKET(s, limit)] != 0); limit = 0 }
+#ifdef HELD
+    due = 0;
+#endif
 #ifdef WATCH
     if
     :: due || !drain[s]
@@ -568,6 +595,9 @@ inline find_wanted(s)
 {
 #ifndef BUG_DISARM_WAITING
     due = (waiting[s] != 0);
+#endif
+#ifdef HELD
+    due = 0; /* it passes by its owner's word, who sends home what waits */
 #endif
     if
     :: due || failed[s]
@@ -654,7 +684,7 @@ inline abandon(s)
 
 #define WORK_VARIABLES                                                  \
     byte t, to, b, k, tick, mine, from, limit, going;                   \
-    bit no_slot, due, was, room
+    bit no_slot, due, was, room, newest, tried
 
 proctype keeper()
 {
@@ -830,7 +860,7 @@ proctype user(byte me)
 #endif
             issue(held, s)
         od;
-#ifdef END
+#if defined(END) || defined(HELD)
         quiet++;
 #endif
 #if SYNC
@@ -925,6 +955,32 @@ proctype ender()
 }
 #endif
 
+#ifdef HELD
+/* A stream without a handle: all that is marked up to now passes, by the owner's word. Once at any time, once at the end. */
+proctype owner()
+{
+    WORK_VARIABLES;
+    byte s;
+    bit last;
+    do
+    :: atomic { !last || quiet == USERS -> finished[s] = queued[s]; t = open[s]; open[s]++; last = (quiet == USERS) }
+#ifdef BUG_PASS_OPEN
+        t++;
+#endif
+        atomic { !reap_lock[s] -> reap_lock[s] = 1 }
+        harvest(s);
+        slot[SLOT(s, t)] = 2 * t + 1;
+        advance(s);
+        atomic { reap_lock[s] = 0; t = 0; NEWS }
+        if
+        :: last -> break
+        :: !last -> last = 1
+        fi
+    od;
+    ended++
+}
+#endif
+
 init
 {
     byte s, x;
@@ -946,9 +1002,15 @@ init
         :: else -> break
         od;
         run keeper();
+#ifndef HELD
         run device();
+#endif
 #ifdef LOST
         run loser();
+#endif
+#ifdef HELD
+        run owner();
+        ended--;
 #endif
 #ifdef END
         run ender();
