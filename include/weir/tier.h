@@ -96,7 +96,8 @@ struct weir_view {
  *
  * Thread:   any, also several at once on one lease.
  * Progress: lock-free when no move is needed, without a system call; else blocks until deadline_ns.
- * Fails:    AGAIN (WEIR_NOW, in the wrong tier), TIMEDOUT, NOTLEASED, KIND (not a tiered buffer), INVAL,
+ * Fails:    AGAIN (WEIR_NOW, in the wrong tier), TIMEDOUT, BUSY (pinned to another tier), CLOSED (the pool was
+ *           destroyed and the buffer would have to move), NOTLEASED, KIND (not a tiered buffer), INVAL,
  *           EXCEEDS (the tier has no room), DEVICE, NOMEM.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_borrow(struct weir_buffer *buffer, enum weir_where where,

@@ -289,7 +289,7 @@ size_t wi_pool_settle_locked(struct weir_pool *pool)
             }
         }
         waiting += out;
-        if (!stretch->retiring && pool->revived) (void)restore_gone(pool, stretch);
+        if (!stretch->retiring && pool->revived && restore_gone(pool, stretch) > 0) wi_kick(&pool->context->keeper);
         if (!stretch->retiring || out > 0) {
             link = &stretch->next;
             continue;

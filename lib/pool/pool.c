@@ -241,6 +241,7 @@ size_t wi_pool_close(struct weir_pool *pool)
 {
     wi_store_shut(&pool->store, WI_GATE_CLOSED);
     wi_preempt_quiesce(pool);
+    if (pool->hooks.close) pool->hooks.close(pool);
     pthread_mutex_lock(&pool->lock);
     pool->life = WI_POOL_CLOSING;
     pthread_mutex_unlock(&pool->lock);

@@ -51,6 +51,7 @@ struct wi_tier;
 struct wi_pool_hooks {
     void     (*released)(struct weir_pool *pool, struct wi_record *record); /* about to be free; caller owns it */
     uint64_t (*tend)(struct weir_pool *pool, uint64_t now_ns);  /* the monitor; returns when to call again */
+    void     (*close)(struct weir_pool *pool);                  /* the gate has been shut; nobody tends it any more */
     void     (*end)(struct weir_pool *pool);                    /* all objects are GONE; before they are dropped */
     bool     (*stays)(const struct wi_record *record);          /* is the buffer kept where it is? NULL: always */
 };

@@ -20,6 +20,7 @@ static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
 {
     size_t target = size_after_growth(pool, total);
     int    err = wi_pool_grow_locked(pool, target - total, NULL);
+    wi_kick(&pool->context->keeper); /* also when it failed: what was on its way out may have come back */
     if (err < 0) {
         char text[256];
         (void)weir_error_text(text, sizeof text);
@@ -31,7 +32,6 @@ static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
     wi_add(&pool->stat.grows, 1, relaxed);
     pool->grown_ns = now_ns;
     wi_log(INFO, "pool", "%s grew from %zu to %zu", pool->name, total, target);
-    wi_kick(&pool->context->keeper);
 }
 
 static uint32_t pressure_of(const struct weir_pool *pool)

@@ -8,12 +8,12 @@
 
 /* ---- holding a place ---- */
 
-/* B1 to B4. Returns the word whose place is held; *slot names it. 0: no memory for a slot. */
-static uint64_t hold_for_read(const struct wi_tier *tier, struct wi_place *place, struct wi_thread *self,
-                              _Atomic uint64_t **slot)
+/* B1 to B4. The place in *out_word is held, and *slot names it. False: no memory for a slot. */
+static bool hold_for_read(const struct wi_tier *tier, struct wi_place *place, struct wi_thread *self,
+                          _Atomic uint64_t **slot, uint64_t *out_word)
 {
     _Atomic uint64_t *mine = wi_reader_slot(self);
-    if (WI_UNLIKELY(!mine)) return 0;
+    if (WI_UNLIKELY(!mine)) return false;
     /* order(tier-word): acquire; pairs with the mover's swap. What it copied is seen. */
     uint64_t word = wi_load(&place->word, acquire);
     while (true) {
@@ -24,21 +24,25 @@ static uint64_t hold_for_read(const struct wi_tier *tier, struct wi_place *place
         word = again;
     }
     *slot = mine;
-    return word;
+    *out_word = word;
+    return true;
 }
 
-/* W1, W2: while writers is not 0 no move succeeds, so no hazard slot is needed. */
-static uint64_t hold_for_write(struct wi_place *place)
+/* W1, W2: while writers is not 0 no move succeeds, so no hazard slot is needed. False: too many writers. */
+static bool hold_for_write(struct wi_place *place, uint64_t *out_word)
 {
     uint64_t word = wi_load(&place->word, acquire);
-    uint64_t held;
-    do {
-        if ((word & WI_WRITER_MASK) == WI_WRITER_MASK) return 0;
+    while (true) {
+        if ((word & WI_WRITER_MASK) == WI_WRITER_MASK) return false;
         if (!wi_load(&place->dirty, relaxed)) wi_store(&place->dirty, 1, seq_cst); /* before the swap: see mover.c */
-        held = word + WI_WRITER_ONE + WI_VERSION_ONE;
+        uint64_t held = word + WI_WRITER_ONE + WI_VERSION_ONE;
         /* order(tier-word): acq_rel; pairs with the mover's. */
-    } while (!wi_cas(&place->word, &word, held, acq_rel));
-    return held;
+        if (wi_cas(&place->word, &word, held, acq_rel)) {
+            *out_word = held;
+            return true;
+        }
+        word = wi_load(&place->word, acquire); /* dirty is to be looked at after what has changed the word */
+    }
 }
 
 static void let_go(struct wi_place *place, uint64_t token)
@@ -83,8 +87,9 @@ static int hold(struct wi_tier *tier, struct wi_place *place, enum weir_where wh
     struct wi_thread *self = wi_thread_self();
     while (true) {
         _Atomic uint64_t *slot = NULL;
-        uint64_t word = access & WEIR_WRITE ? hold_for_write(place) : hold_for_read(tier, place, self, &slot);
-        if (WI_UNLIKELY(!word)) return no_slot(access);
+        uint64_t word = 0;
+        bool held = access & WEIR_WRITE ? hold_for_write(place, &word) : hold_for_read(tier, place, self, &slot, &word);
+        if (WI_UNLIKELY(!held)) return no_slot(access);
         *out_token = (uint64_t)(uintptr_t)slot;
         *out_word = word;
         if (WI_LIKELY(suits(wi_place_tier(word), where))) return 0;

@@ -23,8 +23,13 @@ static int wait_for(struct wi_tier *tier, struct wi_demand *demand)
     do {
         demand->next = head;
         /* order(demand): release; pairs with the exchange in wi_demands_serve_locked(). */
-    } while (!wi_cas(&tier->demands, &head, demand, release));
+    } while (!wi_cas(&tier->demands, &head, demand, seq_cst));
     wi_kick(&tier->context->monitor);
+    if (wi_load(&tier->closed, seq_cst)) { /* order(tier-closed) */
+        pthread_mutex_lock(&tier->lock);
+        wi_demands_end_locked(tier, WEIR_ECLOSED);
+        pthread_mutex_unlock(&tier->lock);
+    }
     while (wi_load(&demand->word, acquire) == WAITING) {
         if (wi_futex_wait(&demand->word, WAITING, demand->want.deadline_ns) != -ETIMEDOUT) continue;
         uint32_t waiting = WAITING;
@@ -45,6 +50,9 @@ int wi_demand_wait(struct wi_tier *tier, const struct wi_want *want)
     demand->want = *want;
     int err = wait_for(tier, demand);
     if (err == WEIR_ETIMEDOUT) return WI_FAIL(TIMEDOUT, .detail = "the buffer had not been moved");
+    if (err == WEIR_EBUSY)
+        return WI_FAIL(BUSY, .detail = "the buffer is pinned to another tier", .setting = "weir_buffer_set_pinned()");
+    if (err == WEIR_ECLOSED) return WI_FAIL(CLOSED, .detail = "the pool was destroyed: its buffers move no more");
     if (err == WEIR_EEXCEEDS)
         return WI_FAIL(EXCEEDS, .limit = "budget of the tier", .wanted = 1,
                        .limit_value = tier->arena[want->slowest == WEIR_TIER_PINNED ? WEIR_TIER_PINNED : WEIR_TIER_DEVICE].limit,
@@ -65,6 +73,7 @@ static uint32_t coldest(const struct wi_tier *tier, const struct wi_arena *arena
         if (index == WI_NOBODY || wi_load(&tier->place[index].flags, relaxed) & WI_PLACE_STAYS) continue;
         uint64_t word = wi_load(&tier->place[index].word, acquire);
         if (wi_place_block(word) != i || &tier->arena[wi_place_tier(word)] != arena) continue; /* in limbo */
+        if (word & WI_WRITER_MASK) continue; /* maybe the asker's own */
         uint32_t age = wi_load(&tier->touched[index], relaxed);
         if (period - age >= period - oldest || victim == WI_NOBODY) {
             victim = index;
@@ -76,17 +85,34 @@ static uint32_t coldest(const struct wi_tier *tier, const struct wi_arena *arena
 
 static void tell(struct wi_tier *tier, uint32_t index)
 {
-    struct weir_policy_place now = {.object = index, .tier = wi_place_tier(wi_load(&tier->place[index].word, acquire))};
+    const struct wi_place   *place = &tier->place[index];
+    struct weir_policy_place now = {.object = index,
+                                    .tier = wi_place_tier(wi_load(&place->word, acquire)),
+                                    .flags = wi_load(&place->flags, relaxed) & WI_PLACE_STAYS ? WEIR_PLACE_PINNED : 0};
     if (tier->known[index]) tier->policy.place(tier->policy_ctx, &now);
+}
+
+/* Blocks in limbo come free when their device work or their readers have ended, written ones when the writer returns. */
+static bool may_come_free(const struct wi_tier *tier, uint32_t in)
+{
+    const struct wi_arena *arena = &tier->arena[in];
+    if (wi_limbo_holds(tier, in)) return true;
+    for (size_t i = 0; i < arena->slab->blocks; i++) {
+        uint32_t index = arena->owner[i];
+        if (index == WI_NOBODY || wi_load(&tier->place[index].flags, relaxed) & WI_PLACE_STAYS) continue;
+        if (wi_load(&tier->place[index].word, acquire) & WI_WRITER_MASK) return true;
+    }
+    return false;
 }
 
 static int move_now(struct wi_tier *tier, uint32_t index, uint32_t to)
 {
     struct wi_arena *arena = &tier->arena[to];
+    if (to != WEIR_TIER_PAGEABLE && arena->used >= arena->limit) wi_limbo_settle_locked(tier);
     if (to != WEIR_TIER_PAGEABLE && arena->used >= arena->limit) {
         uint32_t       victim = arena->limit > 0 ? coldest(tier, arena) : WI_NOBODY;
         struct wi_move down = {.index = victim, .to = WEIR_TIER_PAGEABLE};
-        if (victim == WI_NOBODY) return WEIR_EEXCEEDS;
+        if (victim == WI_NOBODY) return arena->limit > 0 && may_come_free(tier, to) ? WEIR_EAGAIN : WEIR_EEXCEEDS;
         wi_mover_run_locked(tier, &down, 1);
         tell(tier, victim);
         if (down.result < 0) return down.result;
@@ -98,21 +124,24 @@ static int move_now(struct wi_tier *tier, uint32_t index, uint32_t to)
     return move.result;
 }
 
-/* Returns AGAIN when it should be tried once more. */
+/*
+ * Returns AGAIN when it should be tried once more. Among the tiers that will do the slowest that has memory is tried first
+ * going up, and the fastest going down; the others follow where there is no room.
+ */
 static int serve(struct wi_tier *tier, const struct wi_want *want)
 {
+    const struct wi_place *place = &tier->place[want->index];
+    uint32_t               now = wi_place_tier(wi_load(&place->word, acquire));
+    int                    result = WEIR_EEXCEEDS;
     if (tier->stopped) return WEIR_EDEVICE;
-    uint32_t now = wi_place_tier(wi_load(&tier->place[want->index].word, acquire));
     if (now >= want->fastest && now <= want->slowest) return 0;
-    /* Up: the nearest tier that will do, if it has memory; else the next one up. Down: one step below. */
-    if (now < want->fastest) {
-        bool pinned = tier->arena[WEIR_TIER_PINNED].limit > 0 && want->fastest == WEIR_TIER_PINNED;
-        return move_now(tier, want->index, pinned ? WEIR_TIER_PINNED : WEIR_TIER_PAGEABLE);
+    if (wi_load(&place->flags, seq_cst) & WI_PLACE_STAYS) return WEIR_EBUSY; /* weir_buffer_set_pinned() */
+    for (uint32_t i = 0; i <= want->slowest - want->fastest && result == WEIR_EEXCEEDS; i++) {
+        uint32_t to = now > want->slowest ? want->slowest - i : want->fastest + i;
+        if (to != WEIR_TIER_PAGEABLE && tier->arena[to].limit == 0) continue;
+        result = move_now(tier, want->index, to);
     }
-    uint32_t to = want->slowest;
-    while (to > want->fastest && tier->arena[to].limit == 0) to--;
-    if (tier->arena[to].limit == 0) return WEIR_EEXCEEDS;
-    return move_now(tier, want->index, to);
+    return result;
 }
 
 static void finish(struct wi_demand *demand, int result)
@@ -124,6 +153,16 @@ static void finish(struct wi_demand *demand, int result)
         wi_futex_wake(word, 1); /* the demand may be gone by now; a wake of nobody does no harm */
     } else {
         wi_free(demand);
+    }
+}
+
+void wi_demands_end_locked(struct wi_tier *tier, int result)
+{
+    struct wi_demand *demand = wi_exchange(&tier->demands, NULL, seq_cst); /* order(demand) */
+    while (demand) {
+        struct wi_demand *next = demand->next;
+        finish(demand, result);
+        demand = next;
     }
 }
 

@@ -225,6 +225,14 @@ void wi_limbo_settle_locked(struct wi_tier *tier)
     if (wi_copy_flush(tier) < 0) stop(tier); /* poison, if any */
 }
 
+bool wi_limbo_holds(const struct wi_tier *tier, uint32_t in)
+{
+    for (const struct wi_limbo *limbo = tier->limbo; limbo; limbo = limbo->next) {
+        if (wi_place_tier(limbo->place) == in) return true;
+    }
+    return false;
+}
+
 void wi_limbo_end(struct wi_tier *tier)
 {
     while (tier->limbo) {
@@ -305,6 +313,7 @@ void wi_mover_drop_locked(struct wi_tier *tier, uint32_t index, uint64_t word)
     struct wi_move  move = {.index = index, .to = WEIR_TIER_PAGEABLE};
     struct flight   flight = {.move = &move, .word = word, .place = wi_place_make(WEIR_TIER_PAGEABLE, index)};
     if (wi_place_tier(word) == WEIR_TIER_PAGEABLE || (word & WI_WRITER_MASK)) return;
+    if (wi_load(&tier->place[index].flags, seq_cst) & WI_PLACE_STAYS) return; /* leased and pinned again meanwhile */
     /* The swap succeeds only if nobody has borrowed it for writing since its release: then its bytes are nobody's. */
     struct wi_limbo *limbo = wi_calloc(1, sizeof *limbo);
     if (limbo && swap(tier, &flight, limbo) < 0) wi_free(limbo);

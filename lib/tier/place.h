@@ -92,6 +92,7 @@ struct wi_tier {
     uint64_t            number; /* of this tiered pool in the process: part of a hazard name */
     uint32_t            stopped; /* 1: a move failed, and no more are made */
     struct wi_blame     blame;   /* for that */
+    _Atomic uint32_t    closed;  /* 1: the pool was destroyed: no demand is served any more */
     uint32_t            adrift;  /* 1: nobody can tell whether its copies have ended: its memory is never freed */
 
     /* Read by every borrow. */
@@ -157,6 +158,8 @@ struct wi_move {
 void wi_mover_run_locked(struct wi_tier *tier, struct wi_move *moves, size_t count);
 /* Free old places that nobody reads any more. */
 void wi_limbo_settle_locked(struct wi_tier *tier);
+/* Is a block of the tier still being read or written by somebody though no buffer lives there? */
+bool wi_limbo_holds(const struct wi_tier *tier, uint32_t in);
 /* Put a released buffer home without a copy. */
 void wi_mover_drop_locked(struct wi_tier *tier, uint32_t index, uint64_t word);
 /* Free everything in limbo. pre: nobody borrows any more, device work is done. */
@@ -173,5 +176,7 @@ struct wi_want {
 };
 int  wi_demand_wait(struct wi_tier *tier, const struct wi_want *want);
 void wi_demands_serve_locked(struct wi_tier *tier);
+/* End every demand with a code. */
+void wi_demands_end_locked(struct wi_tier *tier, int result);
 
 #endif

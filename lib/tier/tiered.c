@@ -57,7 +57,8 @@ static void free_tier(struct wi_tier *tier)
 {
     if (!tier) return;
     wi_limbo_end(tier);
-    wi_copies_free(tier);
+    wi_demands_end_locked(tier, WEIR_ECLOSED);
+    if (!tier->adrift) wi_copies_free(tier);
     if (tier->policy.destroy && tier->policy_ctx) tier->policy.destroy(tier->policy_ctx);
     for (uint32_t in = 0; in < WEIR_TIERS; in++) {
         if (tier->adrift) {
@@ -68,7 +69,7 @@ static void free_tier(struct wi_tier *tier)
         wi_free(tier->arena[in].spare);
         wi_free(tier->arena[in].owner);
     }
-    wi_free(tier->place);
+    if (!tier->adrift) wi_free(tier->place); /* quarantined records point there */
     wi_free(tier->touched);
     wi_free(tier->seen);
     wi_free(tier->touches);
@@ -145,7 +146,8 @@ static void on_release(struct weir_pool *pool, struct wi_record *record)
         if (wi_load(&place->write_mark[i], relaxed)) wi_store(&place->write_mark[i], 0, relaxed);
     }
     (void)wi_and(&place->flags, ~(uint32_t)(WI_PLACE_STAYS | WI_PLACE_MANY_WRITERS), relaxed);
-    if (wi_exchange(&tier->next_released[place->index], WI_NOBODY, acq_rel) != 0) return; /* in the list still */
+    uint32_t none = 0;
+    if (!wi_cas(&tier->next_released[place->index], &none, WI_NOBODY, acq_rel)) return; /* in the list still */
     tier->released_word[place->index] = wi_load(&place->word, acquire);
     uint32_t head = wi_load(&tier->released, relaxed);
     do {
@@ -163,6 +165,18 @@ static bool stays(const struct wi_record *record)
 
 /* ---- a period ---- */
 
+static void tell_place(struct wi_tier *tier, uint32_t index)
+{
+    const struct wi_place   *place = &tier->place[index];
+    struct weir_policy_place now = {
+        .object = index,
+        .tier = wi_place_tier(wi_load(&place->word, acquire)),
+        .flags = wi_load(&place->flags, relaxed) & WI_PLACE_STAYS ? WEIR_PLACE_PINNED : 0,
+    };
+    tier->policy.place(tier->policy_ctx, &now);
+    tier->known[index] = 1;
+}
+
 static void take_released(struct wi_tier *tier)
 {
     uint32_t at = wi_exchange(&tier->released, 0, acquire); /* order(tier-released) */
@@ -175,19 +189,8 @@ static void take_released(struct wi_tier *tier)
         tier->known[index] = 0;
         wi_store(&tier->touches[index], 0, relaxed);
         wi_mover_drop_locked(tier, index, word);
+        if (wi_place_tier(wi_load(&tier->place[index].word, acquire)) != WEIR_TIER_PAGEABLE) tell_place(tier, index);
     }
-}
-
-static void tell_place(struct wi_tier *tier, uint32_t index)
-{
-    const struct wi_place   *place = &tier->place[index];
-    struct weir_policy_place now = {
-        .object = index,
-        .tier = wi_place_tier(wi_load(&place->word, acquire)),
-        .flags = wi_load(&place->flags, relaxed) & WI_PLACE_STAYS ? WEIR_PLACE_PINNED : 0,
-    };
-    tier->policy.place(tier->policy_ctx, &now);
-    tier->known[index] = 1;
 }
 
 /* Buffers touched since the last period, into tier->list. */
@@ -305,9 +308,34 @@ static uint64_t tend(struct weir_pool *pool, uint64_t now_ns)
     return next_ns;
 }
 
+/* Nobody serves demands any more: who waits for a move is told. Also called again when the runtime ends. */
+static void close_tier(struct weir_pool *pool)
+{
+    struct wi_tier *tier = pool->tier;
+    if (!tier) return;
+    /* order(tier-closed): seq_cst, before the inbox is emptied; pairs with the load in wi_demand_wait(). */
+    wi_store(&tier->closed, 1, seq_cst);
+    pthread_mutex_lock(&tier->lock);
+    wi_demands_end_locked(tier, WEIR_ECLOSED);
+    pthread_mutex_unlock(&tier->lock);
+}
+
+/* What the device may still touch stays for good: a quarantined buffer may live in any of the arenas. */
+static bool is_in_use(const struct weir_pool *pool)
+{
+    for (uint32_t i = 0; i < pool->store.records_max; i++) {
+        if (wi_word_state(wi_load(&pool->store.records[i].word, acquire)) == WI_QUARANTINED) return true;
+    }
+    return false;
+}
+
 static void end(struct weir_pool *pool)
 {
-    free_tier(pool->tier);
+    struct wi_tier *tier = pool->tier;
+    if (is_in_use(pool)) tier->adrift = 1;
+    /* Poison may be on its way still, and its source is about to be freed. */
+    if (tier->copies && !tier->adrift && wi_copy_wait(tier) < 0) tier->adrift = 1;
+    free_tier(tier);
     pool->tier = NULL;
 }
 
@@ -373,7 +401,7 @@ int weir_tier_create(struct weir_runtime *rt, const struct weir_tier_opts *opts,
                                   .strategy = WEIR_STRATEGY_MOST_RECENT,
                                   .grow_factor_percent = 200};
     struct wi_pool_spec spec = {.rt = rt, .kind = WI_POOL_TIERED, .opts = &pool, .make = make_buffer, .drop = drop_buffer,
-                                .hooks = {.released = on_release, .tend = tend, .end = end, .stays = stays}, .tier = tier};
+                                .hooks = {.released = on_release, .tend = tend, .close = close_tier, .end = end, .stays = stays}, .tier = tier};
     int err = wi_pool_make(&spec, out);
     if (err < 0) {
         free_tier(tier);

@@ -366,6 +366,74 @@ Test(tiered, a_released_buffer_goes_home)
     close_tiers();
 }
 
+Test(tiered, every_released_buffer_goes_home_whatever_the_order)
+{
+    struct weir_buffer *buffer[3];
+    open_tiers(3, 3, 0, 0);
+    for (int i = 0; i < 3; i++) fill(buffer[i] = take(), i);
+    for (int i = 0; i < 3; i++) move(buffer[i], WEIR_TIER_DEVICE);
+    step();
+    cr_assert_eq(tier_stats().buffers_device, 3);
+    for (int i = 2; i >= 0; i--) ok(weir_buffer_release(buffer[i]));
+    ok(weir_buffer_release(take())); /* leased and released again within the period */
+    step();
+    cr_assert_eq(tier_stats().buffers_device, 0);
+    close_tiers();
+}
+
+static void *borrow_for_device(void *arg)
+{
+    struct weir_view    view;
+    struct weir_stream *stream;
+    ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
+    int err = weir_buffer_borrow(arg, WEIR_WHERE_DEVICE, WEIR_READ, stream, WEIR_FOREVER, &view);
+    ok(weir_stream_release(stream));
+    return (void *)(intptr_t)err;
+}
+
+Test(tiered, destroy_ends_a_borrow_that_waits_for_a_move)
+{
+    struct weir_view view;
+    pthread_t        thread;
+    void            *answer;
+    open_tiers(2, 1, 0, 0);
+    struct weir_buffer *held = take(), *wanted_up = take();
+    fill(held, 1);
+    move(held, WEIR_TIER_DEVICE);
+    step();
+    ok(weir_buffer_borrow(held, WEIR_WHERE_ANY, WEIR_WRITE, NULL, WEIR_NOW, &view)); /* nothing can make room */
+    cr_assert_eq(pthread_create(&thread, NULL, borrow_for_device, wanted_up), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+    weir_pool_destroy(pool);
+    pthread_join(thread, &answer);
+    cr_assert_eq((int)(intptr_t)answer, WEIR_ECLOSED);
+    ok(weir_view_return(&view));
+    ok(weir_buffer_release(held));
+    ok(weir_buffer_release(wanted_up));
+    weir_runtime_destroy(rt);
+}
+
+Test(tiered, a_demand_passes_over_what_is_being_written)
+{
+    struct weir_view view;
+    open_tiers(3, 2, 0, 0);
+    struct weir_buffer *written = take(), *idle = take(), *next = take();
+    move(written, WEIR_TIER_DEVICE);
+    step();
+    move(idle, WEIR_TIER_DEVICE);
+    step();
+    ok(weir_buffer_borrow(written, WEIR_WHERE_ANY, WEIR_WRITE | WEIR_PEEK, NULL, WEIR_NOW, &view));
+    ok(weir_buffer_prefetch(next, WEIR_TIER_DEVICE, WEIR_FOREVER));
+    cr_assert_eq(tier_of(idle), WEIR_TIER_PAGEABLE);
+    ok(weir_view_return(&view));
+    ok(weir_buffer_set_pinned(idle, 1));
+    answers(weir_buffer_prefetch(idle, WEIR_TIER_DEVICE, WEIR_FOREVER), BUSY);
+    ok(weir_buffer_release(written));
+    ok(weir_buffer_release(idle));
+    ok(weir_buffer_release(next));
+    close_tiers();
+}
+
 /* ---- under load, with the default policy on the monitor ---- */
 
 #define BUFFERS 256
