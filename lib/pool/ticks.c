@@ -269,7 +269,7 @@ int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns
     WI_ENSURE(!stream->held, CAPTURE, .detail = "it belongs to a graph until weir_graph_forget()");
     wi_add(&stream->sleepers, 1, seq_cst);
     while (true) {
-        uint32_t seen = wi_load(&stream->advanced, seq_cst);
+        uint32_t seen = wi_load(&stream->advanced, seq_cst); /* order(advanced) */
         if (wi_load(&stream->passed, acquire) >= tick) break;
         if (wi_load(&stream->failed, acquire)) {
             err = WI_FAIL_BLAMED(DEVICE, &stream->blame, .detail = "work on the stream failed");
@@ -540,7 +540,7 @@ static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper)
     send_home_locked(stream, &stream->ready, reaper);
     query_locked(stream, reaper);
     recycle_locked(stream);
-    if (wi_load(&stream->failed, acquire)) {
+    if (wi_load(&stream->failed, acquire)) { /* order(tick-failed) */
         harvest_locked(stream);
         send_home_locked(stream, &stream->ready, reaper);
         quarantine_locked(stream);

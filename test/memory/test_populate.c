@@ -198,7 +198,12 @@ Test(populate, gives_up_huge_pages_that_come_slowly)
 
 Test(populate, keeps_huge_pages_that_come_quickly)
 {
-    populate_all(reserve(64 * MIB), 64 * MIB, 1);
-    /* Only a machine that populates slower than 125 MiB/s would give up here. */
-    cr_assert_eq(wi_load(&system_fault.nohugepage_calls, relaxed), 0);
+    /* Only a machine that populates slower than 125 MiB/s gives up; a busy one may be that slow for a moment. */
+    uint32_t given_up = 1;
+    for (int tries = 0; tries < 10 && given_up; tries++) {
+        wi_store(&system_fault.nohugepage_calls, 0, relaxed);
+        populate_all(reserve(64 * MIB), 64 * MIB, 1);
+        given_up = (uint32_t)wi_load(&system_fault.nohugepage_calls, relaxed);
+    }
+    cr_assert_eq(given_up, 0);
 }
