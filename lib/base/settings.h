@@ -16,7 +16,7 @@
 #define WI_SETTINGS(X)                                                                             \
     X(backend, "WEIR_BACKEND", TEXT, "", "backend: cuda or host; empty: cuda where it works, else host") \
     X(log, "WEIR_LOG", TEXT, "warn", "log level, or component:level pairs, separated by commas")   \
-    X(check, "WEIR_CHECK", COUNT, "0", "run-time checks: 0 none, 1 asserts, 2 also lease faces and walks") \
+    X(check, "WEIR_CHECK", COUNT, "0", "run-time checks: 0 none, 1 asserts, 2 also lease faces and walks, 3 also host writes into buffers that the device reads") \
     X(slots, "WEIR_SLOTS", COUNT, "", "per-CPU slots of a pool, 0 to 1024; empty: as many as CPUs, at most half the buffers") \
     X(pinned_bytes_max, "WEIR_PINNED_BYTES_MAX", BYTES, "", "budget of pinned host memory; empty: half of RAM") \
     X(device_bytes_max, "WEIR_DEVICE_BYTES_MAX", BYTES, "", "budget of device memory; empty: all of it") \
