@@ -20,9 +20,9 @@ static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
 {
     size_t target = size_after_growth(pool, total);
     int    err = wi_pool_grow_locked(pool, target - total, NULL);
-    wi_kick(&pool->context->keeper); /* also when it failed: what was on its way out may have come back */
     if (err < 0) {
         char text[256];
+        wi_kick(&pool->context->keeper); /* what was on its way out may have come back all the same */
         (void)weir_error_text(text, sizeof text);
         wi_add(&pool->stat.grow_failures, 1, relaxed);
         wi_log(WARN, "pool", "%s stays at %zu: %s", pool->name, total, text);
@@ -31,6 +31,7 @@ static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
     }
     wi_add(&pool->stat.grows, 1, relaxed);
     pool->grown_ns = now_ns;
+    wi_kick(&pool->context->keeper); /* counted first: who is served now may look */
     wi_log(INFO, "pool", "%s grew from %zu to %zu", pool->name, total, target);
 }
 
