@@ -6,9 +6,12 @@
 void wi_kick(struct wi_kick *kick)
 {
     wi_add(&kick->word, 1, seq_cst);
-    /* order(kick): word before asleep here, asleep before word in wi_kick_sleep(): one of the two sees the other. */
-    if (wi_load(&kick->asleep, seq_cst) && wi_exchange(&kick->asleep, 0, acq_rel))
-        wi_futex_wake(&kick->word, INT32_MAX); /* a trim may be listening too */
+    /*
+     * order(kick): word before asleep here, asleep before word in wi_kick_sleep(): one of the two sees the other.
+     * Only the sleeper lowers asleep. A kicker that was preempted after it raised the word would lower it for a sleeper
+     * who has seen that word and is about to sleep: nobody would wake him for a later one.
+     */
+    if (wi_load(&kick->asleep, seq_cst)) wi_futex_wake(&kick->word, INT32_MAX); /* a trim may be listening too */
 }
 
 uint32_t wi_kick_begin(struct wi_kick *kick)

@@ -9,7 +9,7 @@
 /* A word to sleep on. Kicks while the sleeper is awake cost no system call. */
 struct wi_kick {
     _Atomic uint32_t word;   /* grows with each kick */
-    _Atomic uint32_t asleep; /* 1: the sleeper needs a futex wake */
+    _Atomic uint32_t asleep; /* 1: the sleeper needs a futex wake; written by the sleeper only */
 } WI_CACHELINE;
 
 /* Any thread, wait-free but for at most one futex wake. */

@@ -4,9 +4,9 @@
  *
  * What is modelled
  *   The sleeper reads the word, looks for work, raises the flag, and sleeps if the word has not moved. A kick raises the
- *   word, and makes a system call only if the flag was up. It takes the flag down and raises the word again: the sleeper
- *   may be just before his system call, and would sleep with the flag down. The futex: waiting compares the word with
- *   what was seen; a sleeper with a deadline may leave by himself.
+ *   word, and makes a system call only if the flag is up. Only the sleeper takes the flag down, after he slept: a kicker
+ *   that did could do it late, for a sleep that begins with his word already seen. The futex: waiting compares the word
+ *   with what was seen; a sleeper with a deadline may leave by himself.
  *
  * What is asserted
  *   When nothing can move any more all work that a kick told of is done.
@@ -46,18 +46,12 @@ proctype kicker()
         word++;
         was = asleep;
 #endif
+#ifdef BUG_KICKER_LOWERS
+        atomic { was = was && asleep; asleep = (was -> 0 : asleep) }
+#endif
         if
         :: !was
-        :: was ->
-            atomic { was = asleep; asleep = 0 }
-            if
-            :: was ->
-#ifndef BUG_WORD_ONCE
-                word++;
-#endif
-                held = 0
-            :: !was
-            fi
+        :: was -> held = 0 /* FUTEX_WAKE */
         fi;
 #ifdef BUG_WORK_LATE
         work = 1;
