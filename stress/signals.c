@@ -77,9 +77,19 @@ static void wait_for_device(struct stress_thread *self)
     stress_ok(weir_stream_release(stream));
 }
 
+/* SIGUSR2 is for the whole process. A new thread inherits it blocked, and is open to it once it says whose it is. */
+static void mask(int how)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR2);
+    stress_require(pthread_sigmask(how, &set, NULL) == 0);
+}
+
 static void work(struct stress_thread *self)
 {
     mine = true;
+    mask(SIG_UNBLOCK);
     thread_of[self->number] = pthread_self();
     wi_store(&there[self->number], 1, release);
     while (stress_going(self)) {
@@ -95,6 +105,7 @@ static void work(struct stress_thread *self)
 static void interrupt(struct stress_thread *self)
 {
     mine = true;
+    mask(SIG_UNBLOCK);
     while (stress_going(self)) {
         uint64_t number = stress_below(self, stress_threads());
         if (wi_load(&there[number], acquire)) (void)pthread_kill(thread_of[number], SIGUSR1);
@@ -119,13 +130,10 @@ int main(int count, char **words)
         &pool));
     stress_watch("signals", pool, 0);
     stress_spin_ns(0);
+    /* Before the threads. And the kernel gives the process's signals to this one if it can: it must look for another. */
+    mask(SIG_BLOCK);
     stress_start(work, pool, stress_threads());
     stress_start(interrupt, pool, 1);
-    /* The kernel gives the process's signals to this thread if it can: it must look for another. */
-    sigset_t blocked;
-    sigemptyset(&blocked);
-    sigaddset(&blocked, SIGUSR2);
-    (void)pthread_sigmask(SIG_BLOCK, &blocked, NULL);
     stress_join();
     stress_ok(weir_runtime_sync(rt, 0, weir_deadline_after_ns(30 * NS_PER_S)));
     stress_check_rest(pool);
