@@ -10,6 +10,7 @@
 #include <weir/pool.h>
 #include <weir/pressure.h>
 #include <weir/runtime.h>
+#include <weir/slab.h>
 #include <weir/stats.h>
 #include <weir/policy.h>
 #include <weir/stream.h>

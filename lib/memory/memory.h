@@ -40,6 +40,8 @@ void wi_budget_init(struct wi_budget *budget, const char *name, const char *sett
 int  wi_budget_take(struct wi_budget *budget, uint64_t bytes);
 void wi_budget_give(struct wi_budget *budget, uint64_t bytes);
 
+struct wi_slab_hooks;
+
 struct wi_slab_opts {
     struct wi_device *device;
     struct wi_budget *budget;
@@ -78,6 +80,14 @@ struct wi_slab {
     uint32_t          memory;       /* enum weir_memory: the actual kind */
     uint32_t          driver_owned; /* 1: host_alloc made it */
     uint64_t         *chunk_device; /* device address of each chunk; 0: not registered */
+
+    /* slab_hooks.h; under its lock, but for shown_in: the slab's owner asks whether it is shown. */
+    struct wi_slab_hooks *shown_in; /* NULL: no hook knows it */
+    struct weir_pool     *shown_as;
+    struct wi_slab       *shown_before, *shown_after;
+    uint64_t              id;
+    uint32_t              hooked; /* bit per hook that has accepted it */
+    uint32_t              reserved;
 };
 
 struct wi_block {

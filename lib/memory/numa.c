@@ -146,3 +146,9 @@ int wi_numa_bind(void *base, size_t bytes, uint64_t nodes, enum wi_bind_strength
     /* The kernel looks at one bit less than it is told. */
     return syscall(SYS_mbind, base, bytes, mode, mask, 64 + 1, 0) == 0 ? 0 : -errno;
 }
+
+int32_t wi_numa_node_of(const void *at)
+{
+    int node = -1;
+    return syscall(SYS_get_mempolicy, &node, NULL, 0, at, MPOL_F_NODE | MPOL_F_ADDR) == 0 ? node : -1;
+}

@@ -42,6 +42,9 @@ bool wi_numa_cpus(uint64_t nodes, cpu_set_t *cpus);
 /* Place the pages of a range that has none yet. Returns 0 or a negated errno, unrecorded. */
 int wi_numa_bind(void *base, size_t bytes, uint64_t nodes, enum wi_bind_strength strength);
 
+/* The node of the page at an address that is mapped and populated; -1: unknown. */
+int32_t wi_numa_node_of(const void *at);
+
 /* One "Name: N kB" row of a meminfo file; name with its colon. False: no such row. */
 bool wi_meminfo_row(const char *path, const char *name, uint64_t *bytes);
 

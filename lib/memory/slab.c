@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "memory/limits.h"
 #include "memory/place.h"
+#include "memory/slab_hooks.h"
 
 #include <unistd.h>
 
@@ -170,12 +171,14 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out)
 void wi_slab_destroy(struct wi_slab *slab)
 {
     if (!slab) return;
+    wi_slab_hide(slab);
     forget(slab, wi_place_release(slab));
 }
 
 void wi_slab_abandon(struct wi_slab *slab)
 {
     if (!slab) return;
+    wi_slab_hide(slab);
     forget(slab, slab->charged_bytes);
 }
 

@@ -13,6 +13,7 @@
 #include "base/base.h"
 #include "device/device.h"
 #include "memory/memory.h"
+#include "memory/slab_hooks.h"
 #include "pool/callback.h"
 #include "sync/kick.h"
 
@@ -30,6 +31,7 @@ struct wi_context {
     struct wi_budget  pinned;
     struct wi_budget  device_memory;
     struct wi_budget  pageable;
+    struct wi_slab_hooks slab_hooks;
 
     /* Streams by number. Slots are filled under stream_lock and never change while the runtime lives. */
     _Atomic(struct wi_stream *) stream[WI_STREAMS_MAX];

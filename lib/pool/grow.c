@@ -61,9 +61,13 @@ static int make_stretch(struct weir_pool *pool, size_t count, weir_progress_fn *
     };
     err = wi_slab_create(&slab, &stretch->slab);
     if (err < 0) goto free_records;
+    err = wi_slab_show(&pool->context->slab_hooks, stretch->slab, pool);
+    if (err < 0) goto free_slab;
     *out = stretch;
     return 0;
 
+free_slab:
+    wi_slab_destroy(stretch->slab);
 free_records:
     wi_free(stretch->record);
 free_stretch:
@@ -312,6 +316,7 @@ void wi_pool_free_stretches(struct weir_pool *pool)
             if (is_gone(stretch->record[i])) wi_mirror_free(stretch->record[i]);
             if (!stays) stretch->record[i]->object = NULL;
         }
+        wi_slab_hide(stretch->slab);
         if (!stays) free_stretch(stretch);
         /* else the device may still touch a quarantined block: the slab stays mapped and charged for good */
     }

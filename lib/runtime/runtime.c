@@ -212,6 +212,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     wi_budget_init(&rt->context.pinned, "pinned_bytes_max", "WEIR_PINNED_BYTES_MAX", filled.pinned_bytes_max);
     wi_budget_init(&rt->context.device_memory, "device_bytes_max", "WEIR_DEVICE_BYTES_MAX", filled.device_bytes_max);
     wi_budget_init(&rt->context.pageable, "pageable_bytes_max", "WEIR_PAGEABLE_BYTES_MAX", filled.pageable_bytes_max);
+    wi_slab_hooks_init(&rt->context.slab_hooks);
     pthread_mutex_init(&rt->context.stream_lock, NULL);
     pthread_mutex_init(&rt->context.mover_lock, NULL);
     pthread_mutex_init(&rt->context.poll_lock, NULL);
@@ -404,6 +405,7 @@ static size_t destroy(struct weir_runtime *rt)
     struct weir_pool *kept_closing = free_pools(rt->closing);
     rt->pools = kept;
     rt->closing = kept_closing;
+    (void)wi_slab_hooks_end(&rt->context.slab_hooks);
     size_t allocations = wi_allocations_end(rt);
     if (allocations > 0) wi_log(WARN, "runtime", "%zu device allocations were not freed", allocations);
     (void)wi_epoch_reclaim();
@@ -417,6 +419,7 @@ static size_t destroy(struct weir_runtime *rt)
     free_streams(rt);
     wi_pressure_end(rt);
     device->ops->close(device);
+    pthread_mutex_destroy(&rt->context.slab_hooks.lock);
     pthread_mutex_destroy(&rt->context.stream_lock);
     pthread_mutex_destroy(&rt->context.mover_lock);
     pthread_mutex_destroy(&rt->context.poll_lock);

@@ -6,7 +6,7 @@
  *            event record and query. Sleeps without a timeout when nothing is pending.
  *   monitor  pins, grows, shrinks and frees; may block in the driver. Sleeps without a timeout when no pool wants it.
  *
- * Locks, in order: registry (runtime.c) > pools_lock > pool->lock > the store's queue.
+ * Locks, in order: registry (runtime.c) > pools_lock > pool->lock > the store's queue; pool->lock > slab_hooks.lock.
  * The keeper takes pools_lock only for short visits; the monitor never holds it while it works on a pool, but
  * raises that pool's `visits`, and a pool leaves the list when nobody visits it.
  */

@@ -41,6 +41,7 @@ static int make_arena(struct wi_tier *tier, uint32_t in, size_t blocks)
     struct wi_slab_opts opts = {.device = context->device, .budget = budget[in], .memory = memory[in],
                                 .block_bytes = tier->opts.buffer_bytes, .blocks = made};
     WI_TRY(wi_slab_create(&opts, &arena->slab));
+    WI_TRY(wi_slab_show(&context->slab_hooks, arena->slab, NULL));
     if (in == WEIR_TIER_PAGEABLE) return 0;
     arena->spare = wi_calloc(made, sizeof *arena->spare);
     arena->owner = wi_calloc(made, sizeof *arena->owner);
