@@ -92,6 +92,14 @@ WEIR_API enum weir_remedy weir_remedy_of(int code);
 WEIR_API int weir_last_error(struct weir_error *out);
 
 /*
+ * weir_error_record - make an error this thread's latest failure; returns error->code
+ *
+ * For libraries that stand on weir and answer as it does. Texts may be NULL, else must be static.
+ * Fails: INVAL (the code is not negative), OPTS.
+ */
+WEIR_API int weir_error_record(const struct weir_error *error);
+
+/*
  * weir_error_text - this thread's latest failure as one line, such as
  * "EXCEEDS: a limit would be exceeded (pinned_bytes 1048576, wanted 2097152; raise WEIR_PINNED_BYTES_MAX)"
  *

@@ -9,6 +9,7 @@
 #include <weir/log.h>
 #include <weir/pool.h>
 #include <weir/pressure.h>
+#include <weir/region.h>
 #include <weir/runtime.h>
 #include <weir/slab.h>
 #include <weir/stats.h>

@@ -7,6 +7,7 @@
  * at a thread's first formatted failure and freed by a key's destructor when the thread ends.
  */
 #include "base/alloc.h"
+#include "base/options.h"
 #include "base/text.h"
 
 #include <pthread.h>
@@ -77,6 +78,20 @@ int wi_fail_text_at(int code, const char *file, unsigned line, const char *forma
         va_end(arguments);
     }
     return wi_fail_at(code, file, line, &(const struct wi_cause){.detail = text});
+}
+
+int weir_error_record(const struct weir_error *error)
+{
+    struct weir_error given;
+    WI_TRY(wi_options_import(&given, sizeof given, error, "weir_error"));
+    WI_ENSURE(given.code < 0, INVAL, .detail = "an error to be recorded has a negative code");
+    last = given;
+    if (!last.file) last.file = "";
+    if (!last.call) last.call = "";
+    if (!last.detail) last.detail = "";
+    if (!last.limit) last.limit = "";
+    if (!last.setting) last.setting = "";
+    return last.code;
 }
 
 int weir_last_error(struct weir_error *out)

@@ -53,6 +53,8 @@ struct wi_slab_opts {
     size_t            chunk_bytes_max; /* whole pages; 0: WI_CHUNK_BYTES_MAX */
     uint32_t          threads_max;     /* that populate; 0: as many as pay */
     uint32_t          reserved;
+    void             *at; /* where, in addresses that the caller has reserved (memory/range.h); NULL: anywhere */
+    size_t           *abandoned; /* given the bytes that a failure could not undo; or NULL */
     /*
      * Called on the creator's thread, on no lock, between steps; at the end with bytes_ready ==
      * bytes_total. Ready bytes are populated and registered. Nonzero cancels: everything is undone,
@@ -79,6 +81,7 @@ struct wi_slab {
     size_t            chunks;
     uint32_t          memory;       /* enum weir_memory: the actual kind */
     uint32_t          driver_owned; /* 1: host_alloc made it */
+    bool              fixed;        /* in reserved addresses, which stay reserved when it goes */
     uint64_t         *chunk_device; /* device address of each chunk; 0: not registered */
 
     /* slab_hooks.h; under its lock, but for shown_in: the slab's owner asks whether it is shown. */
@@ -111,10 +114,10 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out);
 /*
  * pre: no device work pending on it. Unregisters, unmaps and gives back chunk by chunk. On a lost
  * device makes no driver call. What the device may still reach (a lost device's memory, or a chunk
- * that it refuses to unregister) stays mapped and charged for good, and is counted as abandoned.
- * NULL is accepted.
+ * that it refuses to unregister) stays mapped and charged for good, and is counted as abandoned:
+ * returns those bytes. NULL is accepted.
  */
-void wi_slab_destroy(struct wi_slab *slab);
+size_t wi_slab_destroy(struct wi_slab *slab);
 /* Leave all its memory with a device that may still reach it, mapped, charged and counted. NULL is accepted. */
 void wi_slab_abandon(struct wi_slab *slab);
 /* Bytes abandoned in this process, of all kinds. Thread: any. */

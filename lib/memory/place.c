@@ -86,6 +86,17 @@ static int bind(const struct wi_placing *placing)
     return 0;
 }
 
+/* The pages go, the addresses stay reserved. */
+static void unmap_fixed(char *base, size_t bytes)
+{
+    void *at = mmap(base, bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    if (at != MAP_FAILED) return;
+    int sys_errno = errno;
+    (void)madvise(base, bytes, MADV_DONTNEED);
+    wi_log(WARN, "memory", "mmap over %zu MiB failed (errno %d): their pages are given back all the same", bytes >> 20,
+           sys_errno);
+}
+
 static void unmap(char *base, size_t bytes)
 {
     if (bytes == 0 || munmap(base, bytes) == 0) return;
@@ -97,6 +108,14 @@ static void unmap(char *base, size_t bytes)
     (void)madvise(base, bytes, MADV_DONTNEED);
     wi_log(WARN, "memory", "munmap of %zu MiB failed (errno %d): the address range is lost",
            bytes >> 20, sys_errno);
+}
+
+static int map_fixed(struct wi_slab *slab, void *at)
+{
+    if (mmap(at, slab->map_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+        return wi_map_refused(slab->map_bytes, errno);
+    slab->base = at;
+    return 0;
 }
 
 /* A huge page needs its own alignment, which mmap gives only from Linux 6.7 on. */
@@ -154,7 +173,7 @@ int wi_place_mapped(struct wi_placing *placing, bool pin)
 {
     struct wi_slab     *slab = placing->slab;
     struct wi_populate *crew = NULL;
-    WI_TRY(map(slab));
+    WI_TRY(slab->fixed ? map_fixed(slab, placing->opts->at) : map(slab));
     struct wi_populate_opts opts = {
         .base = slab->base,
         .bytes = slab->map_bytes,
@@ -215,7 +234,10 @@ static size_t release_mapped(struct wi_slab *slab)
             slab->chunk_device[chunk] = 0;
             if (chunk + 1 < slab->chunks) pause_between_chunks();
         }
-        unmap(base, bytes);
+        if (slab->fixed)
+            unmap_fixed(base, bytes);
+        else
+            unmap(base, bytes);
     }
     return abandoned;
 }

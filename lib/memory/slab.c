@@ -75,7 +75,7 @@ static int place_pinned(struct wi_placing *placing)
 {
     struct wi_slab *slab = placing->slab;
     int             err = wi_place_mapped(placing, true);
-    if (err == WEIR_ENOSYS && other_way_is_open(placing)) {
+    if (err == WEIR_ENOSYS && !slab->fixed && other_way_is_open(placing)) {
         struct wi_slab chunked = *slab;
         char           text[256];
         (void)weir_error_text(text, sizeof text);
@@ -141,7 +141,9 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out)
         .device = opts->device,
         .budget = opts->budget,
         .memory = opts->memory ? opts->memory : WEIR_MEMORY_PINNED,
+        .fixed = opts->at != NULL,
     };
+    wi_assert(!plan.fixed || plan.memory != WEIR_MEMORY_DEVICE);
     WI_ENSURE(plan.memory <= WEIR_MEMORY_PAGEABLE, INVAL, .detail = "no such kind of memory",
               .wanted = plan.memory);
     size_t chunk_bytes_max = opts->chunk_bytes_max ? opts->chunk_bytes_max : WI_CHUNK_BYTES_MAX;
@@ -161,6 +163,7 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out)
     struct wi_placing placing = {.opts = opts, .slab = slab};
     int               err = place(&placing);
     if (err < 0) {
+        if (opts->abandoned) *opts->abandoned = placing.abandoned;
         forget(slab, placing.abandoned);
         return err;
     }
@@ -168,11 +171,13 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out)
     return 0;
 }
 
-void wi_slab_destroy(struct wi_slab *slab)
+size_t wi_slab_destroy(struct wi_slab *slab)
 {
-    if (!slab) return;
+    if (!slab) return 0;
     wi_slab_hide(slab);
-    forget(slab, wi_place_release(slab));
+    size_t abandoned = wi_place_release(slab);
+    forget(slab, abandoned);
+    return abandoned;
 }
 
 void wi_slab_abandon(struct wi_slab *slab)

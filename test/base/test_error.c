@@ -270,3 +270,18 @@ Test(error, panic_aborts, .signal = SIGABRT)
 {
     wi_require(1 + 1 == 3);
 }
+
+Test(error, a_library_on_weir_records_its_own)
+{
+    struct weir_error mine = {.struct_size = sizeof mine, .code = WEIR_EEXCEEDS, .limit = "threads", .limit_value = 4};
+    struct weir_error seen = {.struct_size = sizeof seen};
+    cr_assert_eq(weir_error_record(&mine), WEIR_EEXCEEDS);
+    cr_assert_eq(weir_last_error(&seen), 0);
+    cr_assert_eq(seen.code, WEIR_EEXCEEDS);
+    cr_assert_str_eq(seen.limit, "threads");
+    cr_assert_eq(seen.limit_value, 4);
+    cr_assert_str_eq(seen.call, "");
+    cr_assert_str_eq(seen.setting, "");
+    mine.code = 1;
+    cr_assert_eq(weir_error_record(&mine), WEIR_EINVAL);
+}
