@@ -7,11 +7,12 @@
  *   expose   every object spent the period at its age: time, for the model
  *   touch    each touched object: an event for the model and the yardsticks; a candidate if it is slow
  *   shrink   where a tier holds more than its budget, its coldest go down
- *   promote  at most once in DECIDE_TICKS: candidates against the coldest residents
+ *   promote  candidates against the coldest residents
  *
- * Candidates are gathered for a second before anything moves. A request that touches its objects over
- * a few periods would otherwise have its first objects push out its last ones just before their turn.
- * It also makes the outcome independent of the length of the period.
+ * Candidates are gathered for GATHER_TICKS before any of them pushes out a resident. A request that
+ * touches its objects over a few periods would otherwise have its first objects push out its last ones
+ * just before their turn. It also makes the outcome independent of the length of the period. While
+ * there is room for all of them they go up at once.
  *
  * Cost: 8 bytes for each object and 4 for its place among the candidates, and lists of bounded
  * length. A period walks over at most EXPOSE_MAX objects; see hazard_decide.c for decisions.
@@ -23,7 +24,7 @@
 
 #include <math.h>
 
-#define DECIDE_TICKS WI_HAZARD_TICKS_PER_S
+#define GATHER_TICKS (2 * WI_HAZARD_TICKS_PER_S)
 #define FIT_TICKS    (2 * WI_HAZARD_TICKS_PER_S)
 /* Larger tables are sampled: a part in each period, in turn. */
 #define EXPOSE_MAX ((size_t)1 << 18)
@@ -170,11 +171,21 @@ static void touch(struct wi_hazard *hazard, uint32_t number, double period_s)
     hazard->candidates[hazard->candidates_count++] = number;
 }
 
+/* Have candidates been gathered for long enough, or is there room for all? */
+static bool ready(const struct wi_hazard *hazard)
+{
+    const struct wi_hazard_boundary *device = &hazard->boundary[WEIR_TIER_DEVICE];
+    if (hazard->candidates_count == 0) return false;
+    if (hazard->now >= hazard->decide_at) return true;
+    return device->used + hazard->candidates_count <= device->capacity;
+}
+
 static void learn(struct wi_hazard *hazard, const struct weir_policy_period *period)
 {
     double period_s = (double)(period->now_ns - hazard->last_ns) / (double)WI_NS_PER_S;
     wi_require(period->now_ns >= hazard->last_ns);
     hazard->last_ns = period->now_ns;
+    if (hazard->candidates_count == 0) hazard->decide_at = hazard->now + GATHER_TICKS;
     hazard->now = (uint32_t)((period->now_ns - hazard->start_ns) / WI_HAZARD_TICK_NS);
     expose(hazard, period_s);
     for (size_t i = 0; i < period->touched_count; i++) touch(hazard, period->touched[i], period_s);
@@ -193,8 +204,7 @@ static size_t answer_period(void *ctx, const struct weir_policy_period *period,
     struct wi_hazard_answer answer = {.moves = moves, .count_max = period->moves_max};
     learn(hazard, period);
     wi_hazard_shrink(hazard, &answer);
-    if (hazard->now < hazard->decide_at || hazard->candidates_count == 0) return answer.count;
-    hazard->decide_at = hazard->now + DECIDE_TICKS;
+    if (!ready(hazard)) return answer.count;
     if (period->pressure >= WEIR_HIGH) {
         wi_hazard_dismiss(hazard);
         return answer.count;

@@ -145,7 +145,7 @@ struct wi_hazard {
     uint64_t                  start_ns;
     uint64_t                  last_ns;     /* end of the last period                            */
     uint32_t                  now;         /* tick */
-    uint32_t                  decide_at;   /* tick */
+    uint32_t                  decide_at;   /* tick: the candidates have been gathered long enough */
     uint32_t                  walk_at;     /* tick from which the lists are too old             */
     uint32_t                  reserved;
     struct wi_hazard_boundary boundary[WEIR_BOUNDARIES];

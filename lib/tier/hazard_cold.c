@@ -33,11 +33,12 @@ static uint32_t value_order(double value)
     return bits & UINT32_C(0x80000000) ? ~bits : bits | UINT32_C(0x80000000);
 }
 
+/* Of equals the higher number leaves first: it was made later, and what was made first is shared most. */
 static int compare_entries(const void *a, const void *b)
 {
     const struct wi_hazard_cold_entry *left = a, *right = b;
     if (left->key != right->key) return left->key < right->key ? -1 : 1;
-    return left->object < right->object ? -1 : left->object > right->object;
+    return left->object > right->object ? -1 : left->object < right->object;
 }
 
 static void swap_entries(struct wi_hazard_cold_entry *a, struct wi_hazard_cold_entry *b)

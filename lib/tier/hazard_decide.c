@@ -17,6 +17,8 @@
 #include <string.h>
 
 #define WALK_TICKS (2 * WI_HAZARD_TICKS_PER_S)
+/* How long a candidate is one for which there was no room in the answer. */
+#define CANDIDATE_TICKS (5 * WI_HAZARD_TICKS_PER_S)
 /* What one candidate may cause: its own move, and two others down a tier to make room. */
 #define MOVES_PER_CANDIDATE 3
 
@@ -176,12 +178,12 @@ static void order_classes(const double bid[WI_HAZARD_CLASSES], unsigned order[WI
     }
 }
 
-/* The candidates of one class, the latest first. */
+/* The candidates of one class, as they were gathered: within a period those made first come first. */
 static void promote_class(struct wi_hazard *hazard, struct wi_hazard_answer *answer,
                           unsigned class, const double bid[WEIR_BOUNDARIES])
 {
     bool open[WEIR_BOUNDARIES] = {true, true};
-    for (size_t i = hazard->candidates_count; i-- > 0;) {
+    for (size_t i = 0; i < hazard->candidates_count; i++) {
         uint32_t                       number = hazard->candidates[i];
         const struct wi_hazard_object *object = &hazard->objects[number];
         if (!(object->flags & WI_HAZARD_PLACED) || object->flags & WI_HAZARD_PINNED) continue;
@@ -193,6 +195,22 @@ static void promote_class(struct wi_hazard *hazard, struct wi_hazard_answer *ans
             if (open[tier]) break;
         }
     }
+}
+
+/* The answer is full: who could not be heard comes again in the next period, unless that is long ago. */
+static void keep_recent(struct wi_hazard *hazard)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < hazard->candidates_count; i++) {
+        uint32_t                 number = hazard->candidates[i];
+        struct wi_hazard_object *object = &hazard->objects[number];
+        bool recent = hazard->now - object->touched_at <= CANDIDATE_TICKS;
+        if (object->flags & WI_HAZARD_PLACED && object->tier > 0 && recent)
+            hazard->candidates[kept++] = number;
+        else
+            object->flags &= (uint8_t)~WI_HAZARD_QUEUED;
+    }
+    hazard->candidates_count = kept;
 }
 
 void wi_hazard_promote(struct wi_hazard *hazard, struct wi_hazard_answer *answer,
@@ -208,7 +226,10 @@ void wi_hazard_promote(struct wi_hazard *hazard, struct wi_hazard_answer *answer
         double own[WEIR_BOUNDARIES] = {bid[0][order[i]], bid[1][order[i]]};
         promote_class(hazard, answer, order[i], own);
     }
-    wi_hazard_dismiss(hazard);
+    if (answer->count + MOVES_PER_CANDIDATE > answer->count_max)
+        keep_recent(hazard);
+    else
+        wi_hazard_dismiss(hazard);
 }
 
 void wi_hazard_dismiss(struct wi_hazard *hazard)

@@ -19,7 +19,7 @@
 
 /* Half of what was learned is forgotten after this time: load changes over tens of minutes. */
 #define MEMORY_HALF_S 1800.0
-#define CLUMPS_PRIOR  3.0
+#define CLUMPS_PRIOR  10.0
 /* The least weight of the average, in touches. */
 #define TOUCHES_PRIOR 10.0
 /* How much of a neighbouring bin counts when a class is compared with the average. */
@@ -208,8 +208,12 @@ double wi_hazard_model_resident(const struct wi_hazard_model *model, unsigned to
     return value[low] + (value[low + 1] - value[low]) * (at - low);
 }
 
+/*
+ * A hit also spares the promotion that the miss in its place would have led to: it is worth 1 + cost. The
+ * values of residents are in units of that, so the cost is put into the same unit.
+ */
 double wi_hazard_model_candidate(const struct wi_hazard_model *model, unsigned class, double cost)
 {
-    wi_assert(class < WI_HAZARD_CLASSES);
-    return log2_or_none(best_value(model->rate.at[class], 0, cost));
+    wi_assert(class < WI_HAZARD_CLASSES && cost >= 0);
+    return log2_or_none(best_value(model->rate.at[class], 0, cost / (1 + cost)));
 }

@@ -3,6 +3,7 @@
 
 #include "base/options.h"
 
+#include <math.h>
 #include <string.h>
 
 int weir_policy_find(const char *name, const struct weir_policy **out)
@@ -58,7 +59,7 @@ int wi_policy_opts_import(const struct weir_policy_opts *opts, struct weir_polic
               .detail = "object numbers have 32 bits");
     for (int boundary = 0; boundary < WEIR_BOUNDARIES; boundary++) {
         double *cost = &copy.cost[boundary];
-        WI_ENSURE(*cost == *cost, INVAL, .detail = "a cost is not a number");
+        WI_ENSURE(isfinite(*cost), INVAL, .detail = "a cost is not a finite number");
         if (*cost == 0) *cost = WI_POLICY_COST_DEFAULT;
         if (*cost < 0) *cost = 0;
     }
