@@ -5,6 +5,7 @@
  */
 #include <criterion/criterion.h>
 #include <jansson.h>
+#include <pty.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -100,6 +101,29 @@ static double number_in_file(const char *path)
 
     json_decref(object);
     return value;
+}
+
+/* As weir(), with a terminal for its output. */
+static int weir_on_a_terminal(const char *arguments)
+{
+    char    line[2048];
+    size_t  count = 0;
+    ssize_t got;
+    int     terminal, status;
+
+    snprintf(line, sizeof(line), "exec %s %s", WEIR_TOOL, arguments);
+    pid_t child = forkpty(&terminal, NULL, NULL, NULL);
+    cr_assert(child >= 0);
+    if (child == 0) {
+        execl("/bin/sh", "sh", "-c", line, (char *)NULL);
+        _exit(127);
+    }
+    while (count < sizeof(output) - 1 && (got = read(terminal, output + count, sizeof(output) - 1 - count)) > 0)
+        count += (size_t)got;
+    output[count] = '\0';
+    close(terminal);
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
 Test(command, explains_itself)
@@ -303,6 +327,16 @@ Test(command, shows_what_it_finds)
     expect(weir("info --config"), 0);
     expect_text("77");
     cr_assert(!strstr(output, "memlock limit"), "no device is opened for --config");
+}
+
+Test(command, shows_a_bar_while_it_pins_on_a_terminal_only)
+{
+    write_arrivals();
+    expect(weir_on_a_terminal("replay --arrivals arrivals.csv --threads 4 --speedup max --baseline mutex"), 0);
+    expect_text("[..............................] pinning prompts: 0 B of ");
+    expect_text("pinning steps: ");
+    expect(weir("replay --arrivals arrivals.csv --threads 4 --speedup max --baseline none"), 0);
+    cr_assert(!strstr(output, "pinning"), "%s", output);
 }
 
 /* More than half of the real trace's hour in 5 s; skipped where the trace is not at hand. */

@@ -228,11 +228,9 @@ static void show(struct progress *progress, const struct player *player, size_t 
     if (weir_tier_stats_read(player->pool, &stats) < 0) return;
     double share = (double)done / (double)player->trace->count;
     double spent = seconds_since(begin_ns);
-    char   bar[31];
-    for (int i = 0; i < 30; i++) bar[i] = share * 30 > i ? '#' : '.';
-    bar[30] = '\0';
-    fprintf(progress->out, "\r\033[K[%s] %3.0f %%, %.0f s left; device %llu, pinned %llu, pageable %llu; %llu up, %llu down",
-            bar, share * 100, share > 0 ? spent / share - spent : 0.0, (unsigned long long)stats.buffers_device,
+    char   bar[PROGRESS_BAR_BYTES];
+    fprintf(progress->out, "\r\033[K%s %3.0f %%, %.0f s left; device %llu, pinned %llu, pageable %llu; %llu up, %llu down",
+            progress_bar(share, bar), share * 100, share > 0 ? spent / share - spent : 0.0, (unsigned long long)stats.buffers_device,
             (unsigned long long)stats.buffers_pinned, (unsigned long long)stats.buffers_pageable,
             (unsigned long long)(stats.promotions_device + stats.promotions_pinned), (unsigned long long)stats.demotions);
     fflush(progress->out);

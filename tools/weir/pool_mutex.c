@@ -69,7 +69,9 @@ static int pin_memory(struct mutex_staging *staging, const struct staging_option
     int err = weir_pool_create(options->rt,
                                WEIR_OPTS(pool, .name = options->name,
                                          .buffer_bytes = options->buffer_bytes,
-                                         .buffers_min = options->buffers_max),
+                                         .buffers_min = options->buffers_max,
+                                         .progress = options->progress,
+                                         .progress_ctx = options->progress_ctx),
                                &staging->memory);
     if (err < 0) return err;
     err = weir_buffers_acquire(staging->memory, staging->capacity, WEIR_NOW, staging->free);

@@ -28,6 +28,7 @@ static int create(const struct staging_options *options, struct staging_pool **o
         options->rt,
         WEIR_OPTS(pool, .name = options->name, .buffer_bytes = options->buffer_bytes,
                   .buffers_min = options->buffers_min, .buffers_max = options->buffers_max,
+                  .progress = options->progress, .progress_ctx = options->progress_ctx,
                   .flags = options->early_reuse ? WEIR_POOL_IGNORE_GUARDS : 0),
         &staging->pool);
     if (err < 0) {

@@ -3,6 +3,7 @@
 #include "progress.h"
 
 #include <unistd.h>
+#include <weir/base.h>
 
 #include "format.h"
 
@@ -13,6 +14,40 @@ void progress_init(struct progress *progress, FILE *out)
     progress->out = out;
     progress->live = isatty(fileno(out)) == 1;
     progress->shown = false;
+    progress->interrupted = NULL;
+}
+
+const char *progress_bar(double share, char text[PROGRESS_BAR_BYTES])
+{
+    const int cells = PROGRESS_BAR_BYTES - 3;
+
+    text[0] = '[';
+    for (int i = 0; i < cells; i++) text[1 + i] = share * cells > i ? '#' : '.';
+    text[1 + cells] = ']';
+    text[2 + cells] = '\0';
+    return text;
+}
+
+int progress_pin(void *ctx, size_t bytes_ready, size_t bytes_total)
+{
+    struct progress_pinning *pinning = ctx;
+    struct progress         *progress = pinning->progress;
+    char                     bar[PROGRESS_BAR_BYTES], ready[FORMAT_BYTES], total[FORMAT_BYTES];
+    uint64_t                 now_ns = weir_clock_ns();
+
+    if (progress->interrupted && progress->interrupted()) return 1;
+    if (!progress->live) return 0;
+    if (bytes_ready >= bytes_total) {
+        progress_clear(progress);
+    } else if (now_ns - pinning->shown_ns >= NS_PER_S / 10) {
+        pinning->shown_ns = now_ns;
+        fprintf(progress->out, "\r\033[K%s pinning %s: %s of %s",
+                progress_bar((double)bytes_ready / (double)bytes_total, bar), pinning->name,
+                format_size(bytes_ready, ready), format_size(bytes_total, total));
+        fflush(progress->out);
+        progress->shown = true;
+    }
+    return 0;
 }
 
 uint64_t progress_left_ns(const struct progress_line *line)

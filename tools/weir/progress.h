@@ -9,6 +9,7 @@
 
 struct progress {
     FILE *out;
+    bool (*interrupted)(void); /* NULL: never */
     bool  live; /* out is a terminal */
     bool  shown;
 };
@@ -23,8 +24,26 @@ struct progress_line {
     uint64_t    retiring;
 };
 
+/* A bar of what is done: "[######....]". */
+#define PROGRESS_BAR_BYTES 33
+const char *progress_bar(double share, char text[PROGRESS_BAR_BYTES]);
+
 void progress_init(struct progress *progress, FILE *out);
 void progress_show(struct progress *progress, const struct progress_line *line);
+
+/* Memory is being pinned. The line is renewed ten times a second. */
+struct progress_pinning {
+    struct progress *progress;
+    const char      *name; /* of the pool */
+    uint64_t         shown_ns;
+};
+
+/*
+ * progress_pin - a weir_progress_fn; ctx is a struct progress_pinning
+ *
+ * Answers nonzero, which cancels the pinning, once the run has been interrupted.
+ */
+int progress_pin(void *ctx, size_t bytes_ready, size_t bytes_total);
 
 /* Remove the line, so that other output starts in the first column. */
 void progress_clear(struct progress *progress);

@@ -90,6 +90,7 @@ static int run_kinds(const struct replay_options *options, struct replay_result 
     int                        status = EXIT_STATUS_OK;
 
     progress_init(&progress, stderr);
+    progress.interrupted = replay_interrupted;
     for (size_t i = 0; i < count && !replay_interrupted(); i++) {
         results[i] = malloc(sizeof(*results[i]));
         if (!results[i] || replay_run(&options->plan, kinds[i], &progress, results[i]) < 0)

@@ -52,6 +52,13 @@ int replay_fail(struct replay *replay, const char *what, int err)
     return err;
 }
 
+/* Each pool shows its first line at once. */
+static void begin_pinning(struct replay *replay, const char *name)
+{
+    replay->pinning.name = name;
+    replay->pinning.shown_ns = 0;
+}
+
 static int create_staging(struct replay *replay, const struct sizes *sizes)
 {
     struct staging_options prompts = {
@@ -60,6 +67,8 @@ static int create_staging(struct replay *replay, const struct sizes *sizes)
         .buffer_bytes = sizes->prompt_bytes,
         .buffers_min = PROMPT_BUFFERS_MIN,
         .buffers_max = sizes->prompts_max,
+        .progress = progress_pin,
+        .progress_ctx = &replay->pinning,
         .early_reuse = replay->plan->early_reuse,
     };
     struct staging_options steps = {
@@ -68,11 +77,15 @@ static int create_staging(struct replay *replay, const struct sizes *sizes)
         .buffer_bytes = REPLAY_STEP_BYTES,
         .buffers_min = STEP_BUFFERS_MIN,
         .buffers_max = sizes->steps_max,
+        .progress = progress_pin,
+        .progress_ctx = &replay->pinning,
         .early_reuse = replay->plan->early_reuse,
     };
 
+    begin_pinning(replay, prompts.name);
     int err = replay->kind->create(&prompts, &replay->prompts);
     if (err < 0) return replay_fail(replay, "create the pool of prompt buffers", err);
+    begin_pinning(replay, steps.name);
     err = replay->kind->create(&steps, &replay->steps);
     return err < 0 ? replay_fail(replay, "create the pool of step buffers", err) : 0;
 }
@@ -90,9 +103,12 @@ static int create_pools(struct replay *replay, const struct weir_runtime_info *i
                          &replay->device_memory);
     if (err < 0) return replay_fail(replay, "create the pool of device memory", err);
     if (!(info->flags & WEIR_INFO_DEVICE_IS_HOST)) {
+        begin_pinning(replay, "echo");
         err = weir_pool_create(replay->rt,
                                WEIR_OPTS(pool, .name = "echo", .buffer_bytes = bytes,
-                                         .buffers_min = sizes->flights_max),
+                                         .buffers_min = sizes->flights_max,
+                                         .progress = progress_pin,
+                                         .progress_ctx = &replay->pinning),
                                &replay->echo_memory);
         if (err < 0) return replay_fail(replay, "create the pool of echo memory", err);
     }
@@ -307,8 +323,8 @@ static void collect(struct replay *replay, const struct worker *workers,
 static int run(struct replay *replay, struct worker *workers, struct progress *progress,
                struct replay_result *result)
 {
+    replay->pinning.progress = progress;
     int err = create_all(replay, result);
-
     if (err < 0) return err;
     replay->start_ns = weir_clock_ns();
     if (replay_workers_start(replay, workers) < 0)

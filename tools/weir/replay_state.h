@@ -43,6 +43,7 @@ struct replay {
     struct weir_pool          *echo_memory;   /* pinned; NULL where the CPU reads device memory */
     struct staging_pool       *prompts;       /* the pools under test */
     struct staging_pool       *steps;
+    struct progress_pinning    pinning; /* while the pools are made */
     size_t                     prompt_bytes; /* room for the longest prompt */
     uint64_t                   start_ns;
 

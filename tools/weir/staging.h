@@ -21,6 +21,8 @@ struct staging_options {
     size_t               buffer_bytes;
     size_t               buffers_min;
     size_t               buffers_max;
+    weir_progress_fn    *progress;    /* while memory is pinned; may be NULL */
+    void                *progress_ctx;
     bool                 early_reuse; /* weir only: plant the bug that memory in flight is reused */
 };
 
