@@ -46,7 +46,7 @@ struct wi_populate;
 int wi_populate_start(const struct wi_populate_opts *opts, struct wi_populate **out);
 /* Bytes from the base that have their pages. */
 size_t wi_populate_ready(struct wi_populate *crew);
-/* Fill a piece, or wait for the helpers to get on. Fails: NOMEM. Not once everything is ready. */
+/* Fill a piece, or wait for the helpers to get on; nothing, once all is ready. Fails: NOMEM. */
 int wi_populate_step(struct wi_populate *crew);
 /* Stop the helpers where they are and forget the crew; the pages stay. NULL is accepted. */
 void wi_populate_end(struct wi_populate *crew);

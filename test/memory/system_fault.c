@@ -77,6 +77,7 @@ static int populate(void *at, size_t bytes)
         errno = planned;
         return -1;
     }
+    if (wi_load(&system_fault.populate_skip, relaxed)) return 0;
     return __real_madvise(at, bytes, POPULATE_WRITE);
 }
 

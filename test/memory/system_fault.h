@@ -20,6 +20,7 @@ struct system_fault {
     _Atomic int
         populate_errno; /* of every MADV_POPULATE_WRITE, if not 0 and populate_fail_at is 0 */
     _Atomic uint64_t populate_delay_ns;
+    _Atomic uint64_t populate_skip; /* 1: MADV_POPULATE_WRITE answers 0 and does nothing */
 
     /* Read by the test. */
     _Atomic uint64_t mmap_calls;
