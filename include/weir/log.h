@@ -30,6 +30,13 @@ typedef void weir_log_fn(void *ctx, uint32_t level, const char *component, const
  */
 WEIR_API void weir_log_set(weir_log_fn *fn, void *ctx);
 
+/*
+ * weir_log_write - one line into weir's log, where the component's level lets it through; for libraries that stand on weir
+ *
+ * level is one of enum weir_log_level, above OFF.  Thread: any.
+ */
+WEIR_API void weir_log_write(uint32_t level, const char *component, const char *message);
+
 WEIR_END_DECLS
 
 #endif

@@ -293,6 +293,37 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_reset(struct weir_buffer *buffer, uint6
 WEIR_API WEIR_MUST_CHECK int weir_buffer_guard(struct weir_buffer *buffer, struct weir_stream *stream);
 
 /*
+ * weir_buffer_hold - something that is no stream is about to use the buffer: a network card, a disk, another process
+ *
+ * For engines whose completions are not in the order of a stream. Until each hold has been ended the buffer is not
+ * reused: released meanwhile, it retires, and the end of the last hold brings it home. A tiered buffer moves, and cannot be held.
+ * weir_buffer_sync(), write, read and reset wait for device work only, not for holds.
+ *
+ * Thread:   the holder of the lease, or who has ended no hold of it yet.
+ * Progress: lock-free.
+ * Fails:    NOTLEASED, FOREIGN, STALE, KIND, EXCEEDS (32767 holds of one buffer), FORKED.
+ */
+WEIR_API WEIR_MUST_CHECK int weir_buffer_hold(struct weir_buffer *buffer);
+
+/*
+ * weir_buffer_unhold - one use of the buffer has ended; once for each hold
+ *
+ * Nothing that the use did to the buffer comes after it. Never blocks and makes no driver call.
+ *
+ * Thread:   any.
+ * Progress: lock-free, but for bounded work on behalf of waiters when the buffer comes home.
+ * Fails:    NOTLEASED (it has no hold), FOREIGN, CLOSED (runtime destroyed; the hold is ended), FORKED.
+ */
+WEIR_API int weir_buffer_unhold(struct weir_buffer *buffer);
+
+/*
+ * weir_buffer_unhold_lost - nobody will ever know whether this use has ended: the buffer is never reused
+ *
+ * As weir_buffer_unhold(), but once released, and when its other uses have ended, the buffer goes to quarantine.
+ */
+WEIR_API int weir_buffer_unhold_lost(struct weir_buffer *buffer);
+
+/*
  * weir_buffer_wanted - has a higher priority asked for this lease?
  *
  * For holders that poll instead of acting in the pool's preempt callback. 1: yes, release it soon; 0: no; or an
@@ -307,9 +338,9 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_sync(struct weir_buffer *buffer, uint64
 enum weir_buffer_state {
     WEIR_BUFFER_FREE = 1,
     WEIR_BUFFER_ACQUIRED,
-    WEIR_BUFFER_COPYING,    /* acquired, with device work pending */
-    WEIR_BUFFER_RETIRING,   /* released, with device work pending */
-    WEIR_BUFFER_QUARANTINED /* its device work failed: never reused */
+    WEIR_BUFFER_COPYING,    /* acquired, with device work or holds pending */
+    WEIR_BUFFER_RETIRING,   /* released, with device work or holds pending */
+    WEIR_BUFFER_QUARANTINED /* its device work failed, or a hold was lost: never reused */
 };
 
 /* Beside the state. */

@@ -141,3 +141,9 @@ void weir_log_set(weir_log_fn *fn, void *ctx)
     /* order(log-sink): release; pairs with acquire in wi_log_line(). Makes ctx visible before fn. */
     wi_store(&sink, fn, release);
 }
+
+void weir_log_write(uint32_t level, const char *component, const char *message)
+{
+    if (level <= WEIR_LOG_OFF || level > WEIR_LOG_DEBUG || !component || !message) return;
+    if (wi_log_enabled(level, component)) wi_log_line(level, component, "%s", message);
+}

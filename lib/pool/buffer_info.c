@@ -35,9 +35,10 @@ const char *weir_dtype_name(uint32_t dtype)
 /* ---- buffers ---- */
 
 /* What the keeper has not been asked about may have passed long ago: look once, if there is a device to ask. */
-static bool device_uses(struct wi_record *record)
+static bool is_used(struct wi_record *record)
 {
     const struct wi_context *context = wi_pool_of(record)->context;
+    if (wi_holds(wi_load(&record->attention, relaxed))) return true;
     if (!(wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD) || !wi_marks_pending(record)) return false;
     if (wi_load(&context->closed, acquire) >= 2 || wi_load(&context->device->lost, acquire)) return true;
     return !wi_marks_settled(record);
@@ -47,7 +48,7 @@ static uint32_t public_state(struct wi_record *record)
 {
     switch (wi_word_state(wi_load(&record->word, acquire))) {
     case WI_FREE: return WEIR_BUFFER_FREE;
-    case WI_LEASED: return device_uses(record) ? WEIR_BUFFER_COPYING : WEIR_BUFFER_ACQUIRED;
+    case WI_LEASED: return is_used(record) ? WEIR_BUFFER_COPYING : WEIR_BUFFER_ACQUIRED;
     case WI_RETIRING: return WEIR_BUFFER_RETIRING;
     case WI_QUARANTINED: return WEIR_BUFFER_QUARANTINED;
     default: return 0;

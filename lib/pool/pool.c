@@ -253,11 +253,32 @@ size_t wi_pool_close(struct weir_pool *pool)
 
 /* ---- home ---- */
 
-/* The caller owns the record, RETIRING, and the device is done with it. */
+/* The caller owns the record, RETIRING. True: holds are left, and the last of them to end owns it from here on. */
+static bool park(struct wi_record *record)
+{
+    /* order(hold): acquire; pairs with the step in end_hold(). What the holder did to the bytes is over. */
+    if (wi_holds(wi_load(&record->attention, acquire)) == 0) return false;
+    if (wi_holds(wi_or(&record->attention, WI_ATTENTION_PARKED, acq_rel)) > 0) return true;
+    (void)wi_and(&record->attention, ~(uint32_t)WI_ATTENTION_PARKED, relaxed);
+    return false;
+}
+
+static WI_COLD void quarantine(struct weir_pool *pool, struct wi_record *record)
+{
+    uint64_t word = wi_load(&record->word, relaxed);
+    while (!wi_cas(&record->word, &word, wi_word_with(word, WI_QUARANTINED), seq_cst)) {}
+    wi_log(WARN, "pool", "%s: a buffer whose use was lost is quarantined", pool->name);
+}
+
+/* The caller owns the record, RETIRING, and nobody uses it any more. */
 static void bring_home(struct weir_pool *pool, struct wi_record *record)
 {
     wi_marks_clear(record);
-    uint32_t ends = WI_ATTENTION_GUARD | WI_ATTENTION_ASKED | WI_ATTENTION_WANTED; /* with the lease */
+    uint32_t ends = WI_ATTENTION_GUARD | WI_ATTENTION_ASKED | WI_ATTENTION_WANTED | WI_ATTENTION_PARKED; /* with the lease */
+    if (wi_load(&record->attention, relaxed) & WI_ATTENTION_LOST) {
+        quarantine(pool, record);
+        return;
+    }
     uint32_t attention = wi_and(&record->attention, ~ends, relaxed);
     if (attention & WI_ATTENTION_SCRUB) memset(record->face.host, 0, record->face.bytes);
     if (pool->hooks.released) pool->hooks.released(pool, record);
@@ -273,8 +294,25 @@ void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record)
 {
     struct weir_pool *pool = wi_pool_of(record);
     (void)reaper;
+    if (park(record)) return;
     wi_add(&pool->stat.reaps, 1, relaxed);
     bring_home(pool, record);
+}
+
+static int finish_release(struct weir_pool *pool, struct wi_record *record)
+{
+    bring_home(pool, record);
+    uint32_t gate = wi_load(&pool->store.gate, seq_cst);
+    if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
+    if (gate & WI_GATE_DEAD) return WI_FAIL(CLOSED, .detail = "released after its runtime was destroyed");
+    return 0;
+}
+
+int wi_pool_unpark(struct wi_record *record)
+{
+    struct weir_pool *pool = wi_pool_of(record);
+    wi_add(&pool->stat.reaps, 1, relaxed);
+    return finish_release(pool, record);
 }
 
 /* generation 0: any. From here on this release owns the record. */
@@ -297,11 +335,11 @@ static int release_taken(struct wi_record *record)
         wi_add(&pool->stat.retires, 1, relaxed);
         return 0;
     }
-    bring_home(pool, record);
-    uint32_t gate = wi_load(&pool->store.gate, seq_cst);
-    if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
-    if (gate & WI_GATE_DEAD) return WI_FAIL(CLOSED, .detail = "released after its runtime was destroyed");
-    return 0;
+    if (guarded && park(record)) {
+        wi_add(&pool->stat.retires, 1, relaxed);
+        return 0;
+    }
+    return finish_release(pool, record);
 }
 
 int wi_pool_release_attentive(struct wi_record *record)

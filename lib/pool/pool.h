@@ -156,6 +156,8 @@ void wi_pool_home(struct wi_reaper *reaper, struct wi_record *record);
 WI_COLD int wi_pool_release_attentive(struct wi_record *record);
 /* As above, for the lease of one generation only, on behalf of its holder. */
 int wi_pool_release_generation(struct wi_record *record, uint64_t generation);
+/* The last hold of a parked record has ended: what its release left undone. Returns as a release does. */
+int wi_pool_unpark(struct wi_record *record);
 
 void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out);
 

@@ -47,8 +47,19 @@ enum wi_attention {
     WI_ATTENTION_FRESH = 8,  /* made, and on the list for the keeper: GONE, but not for taking */
     WI_ATTENTION_ASKED = 16, /* this lease's holder was asked to give it up ... */
     WI_ATTENTION_WANTED = 32, /* ... and has not refused */
-    WI_ATTENTION_TIERED = 64  /* several threads may mark it at once; its release concerns its tiers */
+    WI_ATTENTION_TIERED = 64, /* several threads may mark it at once; its release concerns its tiers */
+    WI_ATTENTION_PARKED = 128, /* released, and the device is done: the last hold to end brings it home */
+    WI_ATTENTION_LOST = 256,  /* a hold ended without its use being over: to quarantine */
+    WI_ATTENTION_HOLD = 1 << 16 /* one hold; the bits from here on count them */
 };
+
+#define WI_HOLDS_MAX ((1u << 15) - 1)
+
+/* Holds of a record, given its attention; hold.c. */
+static inline uint32_t wi_holds(uint32_t attention)
+{
+    return attention / WI_ATTENTION_HOLD;
+}
 
 #define WI_MARKS 8
 

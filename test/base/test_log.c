@@ -153,3 +153,18 @@ Test(log, function_gets_the_lines_instead)
     cr_assert_str_eq(text, "weir: warn: runtime: back\n");
     cr_assert_eq(seen.count, 1);
 }
+
+Test(log, others_write_lines_too)
+{
+    struct seen seen = {0};
+
+    set_levels("info,ucx:warn");
+    weir_log_set(see, &seen);
+    weir_log_write(WEIR_LOG_WARN, "ucx", "100 %s of it");
+    weir_log_write(WEIR_LOG_INFO, "ucx", "not wanted");
+    weir_log_write(WEIR_LOG_OFF, "ucx", "not a level");
+    weir_log_write(WEIR_LOG_WARN, "ucx", NULL);
+    weir_log_set(NULL, NULL);
+    cr_assert_eq(seen.count, 1);
+    cr_assert_str_eq(seen.message, "100 %s of it");
+}
