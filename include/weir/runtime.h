@@ -16,6 +16,9 @@
 
 WEIR_BEGIN_DECLS
 
+/* A live page in shared memory for `weir top` (weir/page.h). It wakes the monitor once a period, also of an idle runtime. */
+enum weir_stats_page { WEIR_STATS_OFF = 1, WEIR_STATS_SHM };
+
 struct weir_runtime_opts {
     size_t      struct_size;
     const char *backend;            /* "cuda", "host"; NULL: WEIR_BACKEND, else cuda where it works, else host */
@@ -40,6 +43,8 @@ struct weir_runtime_opts {
     uint32_t    priority_compute;   /* of the class's streams, enum weir_priority: LOW is the device's least, HIGH */
     uint32_t    priority_comm;      /* its greatest, NORMAL half-way; 0: NORMAL, NORMAL and HIGH */
     uint32_t    priority_high;
+    uint32_t    stats;              /* enum weir_stats_page: whether there is a live page; 0: as WEIR_STATS says */
+    uint32_t    stats_period_ms;    /* how often the page is written, by the monitor; 0: monitor_period_ns */
 };
 
 /*

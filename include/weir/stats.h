@@ -12,15 +12,24 @@
 
 WEIR_BEGIN_DECLS
 
-/* Latency distribution, in nanoseconds. Quantiles are upper bounds of logarithmic buckets (error < 7 %). */
+/*
+ * Latency distribution, in nanoseconds. Quantiles are upper bounds of logarithmic buckets (error < 7 %). Where samples
+ * stand for several values each, count and sum_ns are of what they stand for.
+ */
+#define WEIR_LATENCY_FIELDS(X)                                                                     \
+    X(count)                                                                                       \
+    X(sum_ns)                                                                                      \
+    X(p50_ns)                                                                                      \
+    X(p90_ns)                                                                                      \
+    X(p99_ns)                                                                                      \
+    X(p999_ns)                                                                                     \
+    X(p9999_ns)                                                                                    \
+    X(max_ns)
+
 struct weir_latency {
-    uint64_t count;
-    uint64_t p50_ns;
-    uint64_t p90_ns;
-    uint64_t p99_ns;
-    uint64_t p999_ns;
-    uint64_t p9999_ns;
-    uint64_t max_ns;
+#define X(name) uint64_t name;
+    WEIR_LATENCY_FIELDS(X)
+#undef X
 };
 
 /*
@@ -132,21 +141,27 @@ struct weir_stream_totals {
 WEIR_API int weir_stream_totals_read(struct weir_runtime *rt, uint32_t stream_class,
                                      struct weir_stream_totals *out);
 
+/* X(name, type, help): one list makes the struct and the texts. */
+#define WEIR_RUNTIME_COUNTERS(X)                                                                   \
+    X(pinned_bytes, "gauge", "pinned host memory in use")                                          \
+    X(pinned_bytes_max, "gauge", "budget of pinned host memory")                                   \
+    X(device_bytes, "gauge", "device memory in use")                                               \
+    X(device_bytes_max, "gauge", "budget of device memory")                                        \
+    X(pageable_bytes, "gauge", "pageable host memory in use")                                      \
+    X(pageable_bytes_max, "gauge", "budget of pageable host memory")                               \
+    X(driver_calls, "counter", "calls of the device driver")                                       \
+    X(keeper_wakeups, "counter", "rounds of the keeper thread")                                    \
+    X(monitor_wakeups, "counter", "rounds of the monitor thread")                                  \
+    X(ticks_recorded, "counter", "events recorded to learn when buffers are free")                 \
+    X(ticks_queried, "counter", "queries of those events")                                         \
+    X(lost, "gauge", "1 when the device is lost")
+
 struct weir_runtime_stats {
     size_t   struct_size;
-    uint64_t pools;
-    uint64_t pinned_bytes;
-    uint64_t pinned_bytes_max;
-    uint64_t device_bytes;
-    uint64_t device_bytes_max;
-    uint64_t pageable_bytes;
-    uint64_t pageable_bytes_max;
-    uint64_t driver_calls;
-    uint64_t keeper_wakeups;
-    uint64_t monitor_wakeups;
-    uint64_t ticks_recorded;
-    uint64_t ticks_queried;
-    uint64_t lost; /* 1: the device is lost */
+    uint64_t pools; /* of buffers, tiered ones included; "open_pools" in the texts */
+#define X(name, type, help) uint64_t name;
+    WEIR_RUNTIME_COUNTERS(X)
+#undef X
 };
 
 /* weir_runtime_stats_read - set out->struct_size first. Fails: INVAL. */
@@ -154,7 +169,16 @@ WEIR_API int weir_runtime_stats_read(struct weir_runtime *rt, struct weir_runtim
 
 enum weir_format { WEIR_FORMAT_JSON = 1, WEIR_FORMAT_PROMETHEUS };
 
-/* weir_stats_format - all stats as text. Like snprintf: returns the length of the whole text, or an error. */
+/*
+ * weir_stats_format - all stats as text
+ *
+ * JSON has the names of the fields above: pools, streams, tiers, the buffers of tiered pools that were touched most, and
+ * what was last read of memory pressure. Prometheus has the same under weir_*, with a HELP and a TYPE line each: counters end
+ * in _total, times are in seconds. A pool that has the name of another is name#2, name#3 and so on. Names stay.
+ *
+ * Like snprintf: returns the length of the whole text. No driver call. Thread: any, beside anything but
+ * weir_runtime_destroy(). Fails: INVAL, NOMEM.
+ */
 WEIR_API int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, char *text, size_t capacity);
 
 /*

@@ -133,25 +133,26 @@ struct weir_place_info {
 /* weir_buffer_place_read - where a tiered buffer is. Set out->struct_size first. Fails: KIND, FOREIGN. */
 WEIR_API int weir_buffer_place_read(const struct weir_buffer *buffer, struct weir_place_info *out);
 
+/* X(name, type, help): one list makes the struct and the texts. */
 #define WEIR_TIER_COUNTERS(X)                                                                      \
-    X(buffers_device, "buffers in device memory")                                                  \
-    X(buffers_pinned, "buffers in pinned memory")                                                  \
-    X(buffers_pageable, "buffers in pageable memory")                                              \
-    X(budget_device, "buffers that may be in device memory")                                       \
-    X(budget_pinned, "buffers that may be in pinned memory")                                       \
-    X(periods, "policy periods")                                                                   \
-    X(promotions_device, "moves up into device memory")                                            \
-    X(promotions_pinned, "moves up into pinned memory")                                            \
-    X(demotions, "moves down")                                                                     \
-    X(demotions_clean, "moves down that needed no copy, because nothing was written")              \
-    X(moves_dropped, "moves given up because a writer or device work crossed them")                \
-    X(demands, "moves that a borrow or prefetch waited for")                                       \
-    X(bytes_moved, "bytes copied by moves")                                                        \
-    X(limbo, "old places that somebody still reads")
+    X(buffers_device, "gauge", "buffers in device memory")                                         \
+    X(buffers_pinned, "gauge", "buffers in pinned memory")                                         \
+    X(buffers_pageable, "gauge", "buffers in pageable memory")                                     \
+    X(budget_device, "gauge", "buffers that may be in device memory")                              \
+    X(budget_pinned, "gauge", "buffers that may be in pinned memory")                              \
+    X(periods, "counter", "policy periods")                                                        \
+    X(promotions_device, "counter", "moves up into device memory")                                 \
+    X(promotions_pinned, "counter", "moves up into pinned memory")                                 \
+    X(demotions, "counter", "moves down")                                                          \
+    X(demotions_clean, "counter", "moves down that needed no copy, because nothing was written")   \
+    X(moves_dropped, "counter", "moves given up because a writer or device work crossed them")     \
+    X(demands, "counter", "moves that a borrow or prefetch waited for")                            \
+    X(bytes_moved, "counter", "bytes copied by moves")                                             \
+    X(limbo, "gauge", "old places that somebody still reads")
 
 struct weir_tier_stats {
     size_t struct_size;
-#define X(name, help) uint64_t name;
+#define X(name, type, help) uint64_t name;
     WEIR_TIER_COUNTERS(X)
 #undef X
 };

@@ -45,6 +45,7 @@ void wi_histogram_add_for(struct wi_histogram *histogram, uint64_t ns, uint64_t 
 
     /* Each retry means that somebody else raised the maximum. */
     while (ns > max_ns && !wi_cas(&histogram->max_ns, &max_ns, ns, relaxed)) continue;
+    wi_add(&histogram->sum_ns, ns * values, relaxed);
     /* order(histogram-max): release; pairs with acquire in wi_histogram_read(). What is counted is
      * not above the maximum that is read later. */
     wi_add(&histogram->count[bucket_of(ns)], values, release);
@@ -73,6 +74,7 @@ void wi_histogram_read(const struct wi_histogram *histogram, struct weir_latency
     }
     max_ns = wi_load(&histogram->max_ns, relaxed);
     read.max_ns = read.count ? max_ns : 0;
+    read.sum_ns = read.count ? wi_load(&histogram->sum_ns, relaxed) : 0;
     for (size_t i = 0; read.count && i < WI_ARRAY_COUNT(quantiles); i++) {
         /* The least number of values that is at least this share of all; whole part and rest apart,
          * because the product may overflow. */
@@ -89,4 +91,5 @@ void wi_histogram_clear(struct wi_histogram *histogram)
 {
     for (size_t i = 0; i < WI_HISTOGRAM_BUCKETS; i++) wi_store(&histogram->count[i], 0, relaxed);
     wi_store(&histogram->max_ns, 0, relaxed);
+    wi_store(&histogram->sum_ns, 0, relaxed);
 }

@@ -2,7 +2,7 @@
 /*
  * histogram.h - latency distribution in logarithmic buckets, 16 per octave (error < 7 %)
  *
- * Adding is lock-free: one add on a shared counter, and for a new maximum a compare and swap. It stands
+ * Adding is lock-free: two adds on shared counters, and for a new maximum a compare and swap. It stands
  * on slow paths and on one hit in 256.
  * Method: HdrHistogram's buckets (Tene).
  */
@@ -20,6 +20,7 @@
 struct wi_histogram {
     _Atomic uint64_t count[WI_HISTOGRAM_BUCKETS];
     _Atomic uint64_t max_ns;
+    _Atomic uint64_t sum_ns;
 };
 
 void wi_histogram_add(struct wi_histogram *histogram, uint64_t ns);

@@ -87,6 +87,8 @@ struct weir_pool {
     uint64_t           shrunk_ns;
     uint64_t           quiet_ns;
     struct weir_pool  *next;       /* in the runtime's list, under its lock */
+    uint32_t           visits;     /* under that lock: who looks at the pool now, and keeps it in the list */
+    uint32_t           twin;       /* fixed once in the list: 2 or more tells it from others of its name in statistics */
 
     _Atomic(struct wi_record *) fresh; /* made by the monitor, for the keeper's lane */
     _Atomic uint32_t wants_growth;     /* an acquire found little or nothing */

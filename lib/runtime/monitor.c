@@ -2,25 +2,11 @@
 /* monitor.c - the thread that may block in the driver: growth, shrinking, freeing; see runtime.h */
 #include "base/log.h"
 #include "base/settings.h"
+#include "runtime/page.h"
 #include "runtime/pressure.h"
 #include "sync/start.h"
 
 #include <sys/prctl.h>
-
-/* Take the next pool after `last` for a visit, without holding the lock meanwhile. */
-static struct weir_pool *next_visit(struct weir_runtime *rt, struct weir_pool *last)
-{
-    pthread_mutex_lock(&rt->pools_lock);
-    struct weir_pool *pool = rt->pools;
-    if (last) {
-        /* `last` cannot have left the list: it is being visited. */
-        pool = last->next;
-    }
-    rt->visited = pool;
-    pthread_cond_broadcast(&rt->pools_changed);
-    pthread_mutex_unlock(&rt->pools_lock);
-    return pool;
-}
 
 static void bury_closing(struct weir_runtime *rt)
 {
@@ -58,7 +44,7 @@ static uint64_t tend_pools(struct weir_runtime *rt, uint64_t now_ns, uint64_t *a
 {
     uint64_t next_ns = WEIR_FOREVER;
     uint32_t period = (uint32_t)((now_ns - rt->begin_ns) / rt->period_ns);
-    for (struct weir_pool *pool = next_visit(rt, NULL); pool; pool = next_visit(rt, pool)) {
+    for (struct weir_pool *pool = wi_runtime_visit(rt, NULL); pool; pool = wi_runtime_visit(rt, pool)) {
         if (wi_load(&pool->store.period, relaxed) != period) wi_store(&pool->store.period, period, relaxed);
         *activity += activity_of(pool);
         uint64_t due_ns = wi_pool_tend(pool, now_ns);
@@ -83,6 +69,8 @@ static void *monitor_main(void *arg)
         uint64_t pressure_ns = wi_pressure_tend(rt, now_ns);
         uint64_t next_ns = tend_pools(rt, now_ns, &activity);
         if (pressure_ns < next_ns) next_ns = pressure_ns;
+        uint64_t page_ns = wi_page_tend(rt, weir_clock_ns()); /* last: it shows what this round has done */
+        if (page_ns < next_ns) next_ns = page_ns;
         bury_closing(rt);
         (void)wi_epoch_reclaim();
         quiet = activity == activity_before ? quiet + 1 : 0;

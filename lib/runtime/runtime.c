@@ -10,6 +10,7 @@
 #include "pool/grow.h"
 #include "pool/stream_class.h"
 #include "pool/watch.h"
+#include "runtime/page.h"
 #include "runtime/pressure.h"
 
 #include <stdio.h>
@@ -45,6 +46,7 @@ static void in_child(void)
             wi_or(&pool->store.gate, WI_GATE_FORKED, relaxed);
         for (struct weir_pool *pool = rt->closing; pool; pool = pool->next)
             wi_or(&pool->store.gate, WI_GATE_FORKED, relaxed);
+        wi_page_forked(rt);
     }
     after_fork();
 }
@@ -127,6 +129,7 @@ static void fill_defaults(struct weir_runtime_opts *opts, const struct weir_runt
     opts->priority_compute = (uint32_t)choose(opts->priority_compute, 0, WEIR_PRIORITY_NORMAL);
     opts->priority_comm = (uint32_t)choose(opts->priority_comm, 0, WEIR_PRIORITY_NORMAL);
     opts->priority_high = (uint32_t)choose(opts->priority_high, 0, WEIR_PRIORITY_HIGH);
+    opts->stats_period_ms = (uint32_t)choose(opts->stats_period_ms, opts->monitor_period_ns / WI_NS_PER_MS, 1);
 }
 
 static int check_opts(const struct weir_runtime_opts *opts)
@@ -142,6 +145,7 @@ static int check_opts(const struct weir_runtime_opts *opts)
     WI_ENSURE(opts->events_min <= opts->events_max, INVAL, .limit = "events_max", .limit_value = opts->events_max,
               .wanted = opts->events_min, .setting = "weir_runtime_opts.events_max or WEIR_EVENTS_MAX",
               .detail = "events_min is above events_max");
+    WI_ENSURE(opts->stats <= WEIR_STATS_SHM, INVAL, .detail = "stats is not one of enum weir_stats_page");
     WI_ENSURE(opts->priority_compute <= WEIR_PRIORITY_HIGH && opts->priority_comm <= WEIR_PRIORITY_HIGH &&
                   opts->priority_high <= WEIR_PRIORITY_HIGH,
               INVAL, .detail = "a priority is not one of enum weir_priority");
@@ -224,6 +228,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     enlist(rt);
 
     err = make_pools(rt);
+    if (err >= 0) wi_page_start(rt);
     if (err >= 0) err = wi_keeper_start(rt);
     if (err >= 0) err = wi_monitor_start(rt);
     if (err < 0) {
@@ -240,8 +245,15 @@ void wi_runtime_add_pool(struct weir_runtime *rt, struct weir_pool *pool)
 {
     pthread_mutex_lock(&rt->pools_lock);
     struct weir_pool **link = &rt->pools; /* at the end: stats list pools in the order of their making */
-    while (*link) link = &(*link)->next;
+    pool->twin = 0;
+    for (; *link; link = &(*link)->next) {
+        const struct weir_pool *other = *link;
+        uint32_t                number = other->twin ? other->twin : 1;
+        if (other->kind == pool->kind && strcmp(other->name, pool->name) == 0 && number >= pool->twin)
+            pool->twin = number + 1;
+    }
     pool->next = NULL;
+    pool->visits = 0;
     *link = pool;
     pthread_mutex_unlock(&rt->pools_lock);
 }
@@ -249,11 +261,21 @@ void wi_runtime_add_pool(struct weir_runtime *rt, struct weir_pool *pool)
 void wi_runtime_remove_pool(struct weir_runtime *rt, struct weir_pool *pool)
 {
     pthread_mutex_lock(&rt->pools_lock);
-    while (rt->visited == pool) pthread_cond_wait(&rt->pools_changed, &rt->pools_lock);
+    while (pool->visits > 0) pthread_cond_wait(&rt->pools_changed, &rt->pools_lock);
     struct weir_pool **link = &rt->pools;
     while (*link && *link != pool) link = &(*link)->next;
     if (*link) *link = pool->next;
     pthread_mutex_unlock(&rt->pools_lock);
+}
+
+struct weir_pool *wi_runtime_visit(struct weir_runtime *rt, struct weir_pool *last)
+{
+    pthread_mutex_lock(&rt->pools_lock);
+    struct weir_pool *pool = last ? last->next : rt->pools; /* `last` cannot have left the list */
+    if (last && --last->visits == 0) pthread_cond_broadcast(&rt->pools_changed);
+    if (pool) pool->visits++;
+    pthread_mutex_unlock(&rt->pools_lock);
+    return pool;
 }
 
 void wi_runtime_bury_pool(struct weir_runtime *rt, struct weir_pool *pool)
@@ -394,6 +416,7 @@ static size_t destroy(struct weir_runtime *rt)
     drain(rt);
     wi_callbacks_stop(&rt->context.callbacks); /* what was waiting asynchronously has been told CLOSED */
     wi_helpers_stop(rt);
+    wi_page_end(rt);
     wi_is_keeper = true; /* until the end of this function the caller is the keeper */
     (void)wi_keeper_round(rt, &homed);
     delist(rt);

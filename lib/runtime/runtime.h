@@ -22,6 +22,7 @@
 #define WI_MONITOR_IDLE_PERIODS 2 /* after so many quiet periods the monitor sleeps until it is kicked */
 
 struct wi_allocation;
+struct wi_page;
 
 struct weir_runtime {
     struct wi_context context; /* first: wi_context_of() */
@@ -38,7 +39,6 @@ struct weir_runtime {
     pthread_cond_t    pools_changed;
     struct weir_pool *pools;   /* open */
     struct weir_pool *closing; /* destroyed by the caller, with objects still out */
-    struct weir_pool *visited; /* by the monitor, now */
 
     pthread_t        keeper_thread;
     pthread_t        monitor_thread;
@@ -49,6 +49,7 @@ struct weir_runtime {
     struct wi_poll  *polls;         /* keeper: events that somebody sleeps for */
     _Atomic uint64_t keeper_wakeups;
     _Atomic uint64_t monitor_wakeups;
+    struct wi_page  *page;          /* monitor: the live page; NULL: none */
 
     /* weir_device_alloc() */
     pthread_mutex_t       allocations_lock;
@@ -74,6 +75,12 @@ int  wi_monitor_start(struct weir_runtime *rt);
 void wi_helpers_stop(struct weir_runtime *rt);
 /* One round of the keeper's work. Returns true while device work is pending. *homed: records that came home. */
 bool wi_keeper_round(struct weir_runtime *rt, uint64_t *homed);
+
+/*
+ * The pool after `last`, or the first: it stays in the list until the next call, which takes it as `last`. NULL: there is
+ * no further one. No lock is held meanwhile. Any thread.
+ */
+struct weir_pool *wi_runtime_visit(struct weir_runtime *rt, struct weir_pool *last);
 
 /* Free what device allocations are left; returns how many there were. */
 size_t wi_allocations_end(struct weir_runtime *rt);

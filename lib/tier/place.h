@@ -165,6 +165,17 @@ void wi_mover_drop_locked(struct wi_tier *tier, uint32_t index, uint64_t word);
 /* Free everything in limbo. pre: nobody borrows any more, device work is done. */
 void wi_limbo_end(struct wi_tier *tier);
 
+/* ---- hottest.c ---- */
+
+struct wi_hot {
+    uint64_t id;      /* as weir_buffer_info.id */
+    uint64_t touches; /* periods in which the buffer was touched */
+    uint32_t tier;    /* enum weir_tier */
+    uint32_t reserved;
+};
+/* The leased buffers that were touched in most periods, most first. Returns how many, at most `room`. Any thread. */
+size_t wi_tier_hottest(const struct weir_pool *pool, struct wi_hot *out, size_t room);
+
 /* ---- demand.c ---- */
 
 /* Have the buffer in a tier between `fastest` and `slowest`. Fails: AGAIN (WEIR_NOW), TIMEDOUT, EXCEEDS, DEVICE, NOMEM. */
