@@ -35,8 +35,9 @@
  *   event_elapsed   both recorded with timing and passed; else WEIR_EINVAL or WEIR_EAGAIN.
  *   stream_wait     what is queued on the stream later runs after the event's present mark.
  *   copy            queued; the source is read when the stream reaches the copy, not at the call.
- *                   Both ranges lie inside one registration or allocation each, else INVAL. Host memory in
- *                   none is pageable: the call may block until the copy is done.
+ *                   pre: both ranges lie inside one registration or allocation each. The emulated device answers
+ *                   INVAL if not; a driver may, or may lose the device. Host memory in none is pageable: the call may
+ *                   block until the copy is done.
  *   copy_batch      count independent copies, one driver call where there is one; else NULL in the table.
  *   fill            queued memset of device memory.
  *   call            queued host function; runs on a driver thread; not run after a device loss. It must not

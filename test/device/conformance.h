@@ -22,6 +22,11 @@ struct conformance {
     void (*lose)(struct wi_device *device); /* or NULL */
     /* Begin (on) or end the capture of a stream; or NULL. */
     void (*capture)(struct wi_device *device, void *stream, bool on);
+    /*
+     * NULL: a copy that leaves its range must be refused with INVAL. Else a driver decides about it, and this is told what
+     * became of it: 0 carried out, or the code.
+     */
+    void (*observed)(const char *what, int err);
 };
 
 /* clang-format off */

@@ -2,6 +2,7 @@
 /* conformance_copy.c - what copies carry, when they read, and what they refuse */
 #include "device/conformance.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #define BYTES ((size_t)128 << 10)
@@ -46,6 +47,29 @@ static int down(struct lane *lane, void *dst, uint64_t src, size_t bytes)
     struct wi_copy copy = {.dst = (uintptr_t)dst, .src = src, .bytes = bytes, .kind = WI_COPY_DOWN};
 
     return lane->bench.ops->copy(lane->bench.device, &copy, lane->stream);
+}
+
+/*
+ * A copy that no caller may make. What a real driver answers is nobody's promise: it is told to the runner, together with
+ * what became of the device. Returns false where the test cannot go on.
+ */
+static bool leaves_its_range(struct lane *lane, const struct conformance *backend, const char *what, int err)
+{
+    char text[160];
+
+    if (backend->observed == NULL) {
+        EXPECT_CODE(err, WEIR_EINVAL);
+        return true;
+    }
+    backend->observed(what, err);
+    void *event = NULL;
+    err = lane->bench.ops->event_create(lane->bench.device, 0, &event);
+    if (err == 0) err = lane->bench.ops->event_record(lane->bench.device, event, lane->stream);
+    if (err == 0) err = lane->bench.ops->event_sync(lane->bench.device, event);
+    if (err == 0) return lane->bench.ops->event_destroy(lane->bench.device, event) == 0;
+    snprintf(text, sizeof(text), "%s, and then the device", what);
+    backend->observed(text, err);
+    return false;
 }
 
 static bool all_are(const unsigned char *at, size_t bytes, unsigned char value)
@@ -165,10 +189,13 @@ void conformance_copy_past_an_edge_is_refused(const struct conformance *backend)
 
     lane_open(&lane, backend);
     memset(lane.back, 0x11, BYTES);
-    EXPECT_CODE(up(&lane, lane.address + BYTES / 2, lane.pinned.host, BYTES), WEIR_EINVAL);
-    EXPECT_CODE(down(&lane, lane.back, lane.address + BYTES / 2, BYTES), WEIR_EINVAL);
+    if (!leaves_its_range(&lane, backend, "a download past the end of device memory",
+                          down(&lane, lane.back, lane.address + BYTES / 2, BYTES)) ||
+        !leaves_its_range(&lane, backend, "an upload past the end of device memory",
+                          up(&lane, lane.address + BYTES / 2, lane.pinned.host, BYTES)))
+        return;
     EXPECT_OK(lane.bench.ops->stream_query(lane.bench.device, lane.stream));
-    EXPECT(all_are(lane.back, BYTES, 0x11));
+    if (backend->observed == NULL) EXPECT(all_are(lane.back, BYTES, 0x11));
     lane_close(&lane);
 }
 
@@ -182,8 +209,11 @@ void conformance_copy_across_registrations_is_refused(const struct conformance *
     memset(pages, 0, 2 * BYTES);
     EXPECT_OK(lane.bench.ops->host_register(lane.bench.device, pages, BYTES, &address));
     EXPECT_OK(lane.bench.ops->host_register(lane.bench.device, pages + BYTES, BYTES, &address));
-    EXPECT_CODE(up(&lane, lane.address, pages + BYTES / 2, BYTES), WEIR_EINVAL);
-    EXPECT_CODE(down(&lane, pages + BYTES / 2, lane.address, BYTES), WEIR_EINVAL);
+    if (!leaves_its_range(&lane, backend, "an upload across two registrations",
+                          up(&lane, lane.address, pages + BYTES / 2, BYTES)) ||
+        !leaves_its_range(&lane, backend, "a download across two registrations",
+                          down(&lane, pages + BYTES / 2, lane.address, BYTES)))
+        return;
     EXPECT_OK(up(&lane, lane.address, pages + BYTES, BYTES));
     bench_drain(&lane.bench, lane.stream);
     EXPECT_OK(lane.bench.ops->host_unregister(lane.bench.device, pages, BYTES));
@@ -200,9 +230,12 @@ void conformance_copy_of_unknown_device_memory_is_refused(const struct conforman
     lane_open(&lane, backend);
     EXPECT_OK(lane.bench.ops->device_alloc(lane.bench.device, 64 * BYTES, &freed));
     EXPECT_OK(lane.bench.ops->device_free(lane.bench.device, freed));
-    EXPECT_CODE(up(&lane, freed, lane.pinned.host, BYTES), WEIR_EINVAL);
-    EXPECT_CODE(down(&lane, lane.back, freed, BYTES), WEIR_EINVAL);
-    EXPECT_CODE(lane.bench.ops->fill(lane.bench.device, freed, 0, BYTES, lane.stream), WEIR_EINVAL);
+    if (!leaves_its_range(&lane, backend, "a download of freed device memory", down(&lane, lane.back, freed, BYTES)) ||
+        !leaves_its_range(&lane, backend, "an upload to freed device memory",
+                          up(&lane, freed, lane.pinned.host, BYTES)) ||
+        !leaves_its_range(&lane, backend, "a fill of freed device memory",
+                          lane.bench.ops->fill(lane.bench.device, freed, 0, BYTES, lane.stream)))
+        return;
     EXPECT_OK(lane.bench.ops->stream_query(lane.bench.device, lane.stream));
     lane_close(&lane);
 }
