@@ -8,11 +8,18 @@
  *
  *     conformance [--backend host|cuda] [--repeat n] [--seconds limit] [test ...]
  *
+ * Prints a line for each test, the same on each backend, so that two logs can be compared. A line that begins with
+ * "observed" is no judgement: it says what a real driver does with a copy that nobody may make.
+ *
  * Exit code: 0 all passed, 1 some failed, 77 there is no such backend here.
  */
 #include "device/conformance.h"
 
 #include "device/host.h"
+#ifdef WEIR_GPU_HOOKS
+#include "gpu/conformance_hooks.h"
+#include "gpu/gpu.h"
+#endif
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -73,6 +80,22 @@ static void capture_host(struct wi_device *device, void *stream, bool on)
         wi_emu_capture_end(wi_host_emu(device), stream);
 }
 
+#ifdef WEIR_GPU_HOOKS
+static void observed(const char *what, int err)
+{
+    printf("observed: %s: %s\n", what, err == 0 ? "is carried out" : weir_errname(err));
+    fflush(stdout);
+}
+
+static int open_and_prepare(struct wi_device **out)
+{
+    int err = open_backend(out);
+
+    if (err == 0) gpu_hook_prepare(*out);
+    return err;
+}
+#endif
+
 /* The status that waitpid() gives. */
 static int run_apart(size_t index, const struct conformance *backend, unsigned limit_s)
 {
@@ -106,13 +129,27 @@ static unsigned run_all(const struct plan *plan)
         backend.lose = lose_host;
         backend.capture = capture_host;
     }
+#ifdef WEIR_GPU_HOOKS
+    if (strcmp(plan->backend, "cuda") == 0) {
+        gpu_load_eagerly();
+        backend.open = open_and_prepare;
+        backend.lose = gpu_hook_lose;
+        backend.capture = gpu_hook_capture;
+        if (!gpu_hook_is_double()) backend.observed = observed;
+    }
+#endif
     for (size_t i = 0; i < WI_ARRAY_COUNT(tests); i++) {
         if (!is_chosen(plan, tests[i].name)) continue;
         for (unsigned turn = 0; turn < plan->repeat; turn++) {
             int status = run_apart(i, &backend, plan->limit_s);
 
             if (status == 0) {
+                printf("passed %s\n", tests[i].name);
                 passed++;
+                continue;
+            }
+            if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_SKIP) {
+                printf("skipped %s\n", tests[i].name);
                 continue;
             }
             failed++;

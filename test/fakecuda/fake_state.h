@@ -80,7 +80,12 @@
     X(cuEventSynchronize, cuEventSynchronize, 2000)                                                \
     X(cuEventElapsedTime, cuEventElapsedTime, 2000)                                                \
     X(cuEventElapsedTime, cuEventElapsedTime_v2, 12080)                                            \
-    X(cuLaunchHostFunc, cuLaunchHostFunc, 10000)
+    X(cuLaunchHostFunc, cuLaunchHostFunc, 10000)                                                   \
+    X(cuModuleLoadData, cuModuleLoadData, 2000)                                                    \
+    X(cuModuleUnload, cuModuleUnload, 2000)                                                        \
+    X(cuModuleGetFunction, cuModuleGetFunction, 2000)                                              \
+    X(cuLaunchKernel, cuLaunchKernel, 4000)                                                        \
+    X(cuStreamWriteValue32, cuStreamWriteValue32_v2, 11070)
 
 enum fake_row {
 #define X(name, function, version) FAKE_##function,
@@ -287,5 +292,18 @@ FAKE_API wi_cu_result cuEventElapsedTime(float *milliseconds, struct CUevent_st 
 FAKE_API wi_cu_result cuEventElapsedTime_v2(float *milliseconds, struct CUevent_st *start,
                                             struct CUevent_st *end);
 FAKE_API wi_cu_result cuLaunchHostFunc(struct CUstream_st *stream, wi_cu_host_fn *fn, void *ctx);
+
+struct CUmod_st;
+struct CUfunc_st;
+FAKE_API wi_cu_result cuModuleLoadData(struct CUmod_st **loaded, const void *image);
+FAKE_API wi_cu_result cuModuleUnload(struct CUmod_st *unloaded);
+FAKE_API wi_cu_result cuModuleGetFunction(struct CUfunc_st **function, struct CUmod_st *from,
+                                          const char *name);
+FAKE_API wi_cu_result cuLaunchKernel(struct CUfunc_st *function, unsigned grid_x, unsigned grid_y,
+                                     unsigned grid_z, unsigned block_x, unsigned block_y,
+                                     unsigned block_z, unsigned shared_bytes,
+                                     struct CUstream_st *handle, void **parameters, void **extra);
+FAKE_API wi_cu_result cuStreamWriteValue32_v2(struct CUstream_st *handle, wi_cu_address address,
+                                              uint32_t value, unsigned flags);
 
 #endif

@@ -30,7 +30,7 @@
  *   up, down, device, latency, memory: the cost model, see wi_emu_model_parse()
  *
  * Simplifications against a driver: registered memory is known to one device; the default streams wait for
- * nobody; a capture makes no graph that could run.
+ * nobody; a capture makes no graph that could run; a kernel is a C function, fakecuda_kernel(), of one parameter.
  */
 #ifndef FAKECUDA_H
 #define FAKECUDA_H
@@ -40,6 +40,12 @@
 #include <stdbool.h>
 
 struct CUgraph_st;
+
+/*
+ * A kernel of the double: told the parameter's copy and the size of the launch; answers 0, or the result with
+ * which it loses the device. Must not call the double.
+ */
+typedef uint32_t fakecuda_run_fn(const void *parameter, unsigned blocks, unsigned threads);
 
 enum fakecuda_fault_flags {
     FAKECUDA_STICKY = 1, /* the device is lost with it: every later call answers the same */
@@ -86,6 +92,7 @@ struct fakecuda_live {
     X(stalled, uint32_t, (void))                /* threads in a call that stalls */                \
     X(resume, void, (void))                     /* lets them go, and disarms stalls */             \
     X(clear, void, (void))                      /* disarms all faults; a lost device stays lost */ \
+    X(kernel, void, (const char *name, size_t parameter_bytes, fakecuda_run_fn *run))              \
     X(lose, void, (uint32_t result))            /* the device is lost now */                       \
     X(hold, void, (struct CUstream_st *stream)) /* begins nothing more; NULL: every stream */      \
     X(release, void, (struct CUstream_st *stream))                                                 \
