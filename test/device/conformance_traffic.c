@@ -269,8 +269,8 @@ void conformance_lost_device_can_be_closed(const struct conformance *backend)
             EXPECT_OK(bench.ops->event_record(bench.device, event, stream));
         }
         backend->lose(bench.device);
+        /* The memory stays mapped: nobody knows what the device still does with it. */
         bench_close(&bench);
-        pages_destroy(pinned.host, pinned.bytes);
     } else {
         bench_close(&bench);
     }
