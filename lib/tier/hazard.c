@@ -82,6 +82,49 @@ static int create(const struct weir_policy_opts *opts, void **out_ctx)
     return 0;
 }
 
+/* How many of the last `periods`, which ended at these ages, were spent in which bin. */
+static void count_periods(uint32_t counts[WI_HAZARD_BINS], uint32_t age, uint32_t periods,
+                          uint32_t period_ticks)
+{
+    unsigned bin = wi_hazard_bin(age);
+    if (WI_LIKELY(periods == 1 || wi_hazard_bin(age - (periods - 1) * period_ticks) == bin)) {
+        counts[bin] += periods;
+        return;
+    }
+    for (uint32_t i = 0; i < periods; i++) counts[wi_hazard_bin(age - i * period_ticks)]++;
+}
+
+/* Every object that was ever touched spent these periods, up to the tick `end`, at its age. */
+static void expose(struct wi_hazard *hazard, uint32_t end_tick, uint32_t periods, uint64_t period_ns)
+{
+    uint32_t counts[WI_HAZARD_TOUCHES + 1][WI_HAZARD_BINS] = {{0}};
+    uint32_t period_ticks = (uint32_t)(period_ns / WI_HAZARD_TICK_NS);
+    size_t   end = hazard->objects_end;
+    size_t   count = end < EXPOSE_MAX ? end : EXPOSE_MAX;
+    size_t   at = hazard->expose_next < end ? hazard->expose_next : 0;
+    if (count == 0 || period_ns == 0) return;
+    for (size_t i = 0; i < count; i++) {
+        const struct wi_hazard_object *object = &hazard->objects[at];
+        if (object->touches)
+            count_periods(counts[object->touches], end_tick - object->touched_at, periods,
+                          period_ticks);
+        if (++at == end) at = 0;
+    }
+    hazard->expose_next = at;
+    double weight = (double)period_ns / (double)WI_NS_PER_S * ((double)end / (double)count);
+    for (unsigned touches = 1; touches <= WI_HAZARD_TOUCHES; touches++) {
+        double *exposure = hazard->model.exposure.at[wi_hazard_class(touches)];
+        for (unsigned bin = 0; bin < WI_HAZARD_BINS; bin++)
+            exposure[bin] += weight * counts[touches][bin];
+    }
+}
+
+static void expose_quiet(struct wi_hazard *hazard)
+{
+    if (hazard->quiet) expose(hazard, hazard->quiet_end, hazard->quiet, hazard->quiet_ns);
+    hazard->quiet = 0;
+}
+
 static void leave_tier(struct wi_hazard *hazard, const struct wi_hazard_object *object)
 {
     if (object->tier == WEIR_TIERS - 1) return;
@@ -114,6 +157,7 @@ static void forget(void *ctx, uint32_t number)
     wi_require(number < hazard->objects_max);
     struct wi_hazard_object *object = &hazard->objects[number];
     if (!(object->flags & WI_HAZARD_PLACED)) return;
+    expose_quiet(hazard); /* it was there */
     leave_tier(hazard, object);
     /* A queued one stays queued, so that the queue names each number once. */
     object->flags &= WI_HAZARD_QUEUED;
@@ -127,26 +171,19 @@ static void resize(void *ctx, const size_t capacity[WEIR_BOUNDARIES])
     hazard->walk_at = hazard->now; /* a cut is to be met in the next period, not when the lists are due */
 }
 
-/* Every object that was ever touched spent the period at its age. */
-static void expose(struct wi_hazard *hazard, double period_s)
+/*
+ * Quiet periods in a row are counted together later, to the same result: a monitor runs all night. Only
+ * lengths of whole ticks, so that every age is exact.
+ */
+static bool put_off(struct wi_hazard *hazard, const struct weir_policy_period *period,
+                    uint64_t period_ns)
 {
-    uint32_t counts[WI_HAZARD_TOUCHES + 1][WI_HAZARD_BINS] = {{0}};
-    size_t   end = hazard->objects_end;
-    size_t   count = end < EXPOSE_MAX ? end : EXPOSE_MAX;
-    size_t   at = hazard->expose_next < end ? hazard->expose_next : 0;
-    if (count == 0 || period_s <= 0) return;
-    for (size_t i = 0; i < count; i++) {
-        const struct wi_hazard_object *object = &hazard->objects[at];
-        counts[object->touches][wi_hazard_bin(hazard->now - object->touched_at)]++;
-        if (++at == end) at = 0;
-    }
-    hazard->expose_next = at;
-    double weight = period_s * ((double)end / (double)count);
-    for (unsigned touches = 1; touches <= WI_HAZARD_TOUCHES; touches++) {
-        double *exposure = hazard->model.exposure.at[wi_hazard_class(touches)];
-        for (unsigned bin = 0; bin < WI_HAZARD_BINS; bin++)
-            exposure[bin] += weight * counts[touches][bin];
-    }
+    bool same = hazard->quiet == 0 || hazard->quiet_ns == period_ns;
+    if (period->touched_count > 0 || !same || period_ns % WI_HAZARD_TICK_NS != 0) return false;
+    hazard->quiet++;
+    hazard->quiet_ns = period_ns;
+    hazard->quiet_end = hazard->now;
+    return true;
 }
 
 static void touch(struct wi_hazard *hazard, uint32_t number, double period_s)
@@ -182,12 +219,16 @@ static bool ready(const struct wi_hazard *hazard)
 
 static void learn(struct wi_hazard *hazard, const struct weir_policy_period *period)
 {
-    double period_s = (double)(period->now_ns - hazard->last_ns) / (double)WI_NS_PER_S;
+    uint64_t period_ns = period->now_ns - hazard->last_ns;
+    double   period_s = (double)period_ns / (double)WI_NS_PER_S;
     wi_require(period->now_ns >= hazard->last_ns);
     hazard->last_ns = period->now_ns;
     if (hazard->candidates_count == 0) hazard->decide_at = hazard->now + GATHER_TICKS;
     hazard->now = (uint32_t)((period->now_ns - hazard->start_ns) / WI_HAZARD_TICK_NS);
-    expose(hazard, period_s);
+    if (!put_off(hazard, period, period_ns)) {
+        expose_quiet(hazard);
+        expose(hazard, hazard->now, 1, period_ns);
+    }
     for (size_t i = 0; i < period->touched_count; i++) touch(hazard, period->touched[i], period_s);
     for (int i = 0; i < WEIR_BOUNDARIES; i++) {
         struct wi_hazard_yardstick *yardstick = &hazard->boundary[i].yardstick;
@@ -205,6 +246,7 @@ static size_t answer_period(void *ctx, const struct weir_policy_period *period,
     learn(hazard, period);
     wi_hazard_shrink(hazard, &answer);
     if (!ready(hazard)) return answer.count;
+    expose_quiet(hazard);
     if (period->pressure >= WEIR_HIGH) {
         wi_hazard_dismiss(hazard);
         return answer.count;

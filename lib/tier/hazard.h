@@ -144,6 +144,9 @@ struct wi_hazard {
     size_t                    expose_next; /* where the next sample of a large table starts     */
     uint64_t                  start_ns;
     uint64_t                  last_ns;     /* end of the last period                            */
+    uint64_t                  quiet_ns;    /* length of each of the quiet periods               */
+    uint32_t                  quiet;       /* periods without a touch that are not counted yet  */
+    uint32_t                  quiet_end;   /* tick: end of the last of them                     */
     uint32_t                  now;         /* tick */
     uint32_t                  decide_at;   /* tick: the candidates have been gathered long enough */
     uint32_t                  walk_at;     /* tick from which the lists are too old             */

@@ -249,6 +249,29 @@ Test(hazard, the_length_of_the_period_makes_little_difference)
     cr_assert_gt(hits[0], 0.3);
 }
 
+/* Quiet periods are counted late and together: each at the age that the object had in it. */
+Test(hazard, quiet_periods_are_counted_at_their_ages)
+{
+    struct weir_policy_opts opts = opts_of(10, 2, 0, 0.05);
+    struct world           *world = world_create("hazard", &opts);
+    const struct wi_hazard *hazard = world->ctx;
+    double                  expected[WI_HAZARD_BINS] = {0};
+    world_touch(world, 4);
+    world_period(world);
+    world_idle(world, 100 * S);
+    cr_assert_eq(hazard->quiet, 200, "at half a second each");
+    world_touch(world, 5);
+    world_period(world);
+    cr_assert_eq(hazard->quiet, 0);
+    double kept = exp2(-(double)hazard->model.fitted_at / WI_HAZARD_TICKS_PER_S / 1800);
+    for (uint32_t period = 1; period <= 201; period++)
+        expected[wi_hazard_bin(50 * period)] += 0.5 * kept;
+    for (unsigned bin = 0; bin < WI_HAZARD_BINS; bin++)
+        cr_assert_float_eq(hazard->model.exposure.at[0][bin], expected[bin], 1e-9, "bin %u: %g", bin,
+                           hazard->model.exposure.at[0][bin]);
+    world_destroy(world);
+}
+
 Test(hazard, periods_may_be_empty_short_or_long)
 {
     struct weir_policy_opts opts = opts_of(50, 5, 5, 0.05);
