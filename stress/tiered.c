@@ -19,7 +19,7 @@
 #include "harness.h"
 
 #include <pthread.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <weir/stream.h>
 #include <weir/tier.h>
 
@@ -258,7 +258,11 @@ int main(int count, char **words)
     stress_require(blocks >= 16 && blocks <= BLOCKS_MAX, "--blocks is from 16 to %d", BLOCKS_MAX);
     stress_ok(weir_runtime_create(NULL, &rt));
     stress_ok(weir_runtime_info_read(rt, &info));
-    stress_require(info.flags & WEIR_INFO_DEVICE_IS_HOST, "the host cannot read this device's memory");
+    if (!(info.flags & WEIR_INFO_DEVICE_IS_HOST)) {
+        puts("tiered: skipped: the host cannot read this device's memory");
+        weir_runtime_destroy(rt);
+        return 77;
+    }
     /* Some buffers more than blocks: a released one may wait for the device. */
     stress_ok(weir_tier_create(rt,
                                WEIR_OPTS(tier, .name = "tiered", .buffer_bytes = block_bytes, .buffers_max = blocks + 32,

@@ -17,6 +17,7 @@ set(left_out
     "^device\\.abi_check" "opens no device"
     "^memory\\." "brings devices of its own"
     "^stress\\.(slabs|first_use)" "brings devices of its own, or opens none"
+    "^(tools\\.blocks|stress\\.tiered)$" "looks into device memory from the host, which the double does not show"
     "^bench\\." "measures: over the double it would measure the double"
     "^stress\\.retire_" "uses the double already"
     "_planted$" "has to fail, and that test is here"
