@@ -87,5 +87,5 @@ void wi_issue_seal(struct wi_stream *stream)
      * Released while it is being captured. An event would end up in the graph, so the tick stays open, and
      * the stream busy; the keeper closes it when the capture has ended.
      */
-    wi_add(&stream->ops, 1, release);
+    wi_stream_queued(stream);
 }

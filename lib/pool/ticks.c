@@ -103,6 +103,15 @@ bool wi_mark_same_stream(uint64_t mark, uint64_t other)
     return mark_stream(mark) == mark_stream(other);
 }
 
+/* Work that has just been queued belongs to this tick, or to an earlier one. */
+static void note_work(struct wi_stream *stream, uint64_t tick)
+{
+    uint64_t latest = wi_load(&stream->latest, relaxed);
+    if (stream->held) return; /* it passes by its owner's word */
+    /* order(tick-latest): release, a maximum; pairs with the load in wi_stream_end_tick(). */
+    while (latest < tick && !wi_cas(&stream->latest, &latest, tick, release)) {}
+}
+
 void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
 {
     uint64_t          mine = wi_mark_now(stream);
@@ -113,6 +122,7 @@ void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
     while (mark < mine && !wi_cas(place, &mark, mine, relaxed)) {}
     if (!(wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD))
         (void)wi_or(&record->attention, WI_ATTENTION_GUARD, relaxed);
+    note_work(stream, mark_tick(mine));
 }
 
 void wi_mark_end(struct wi_record *record, struct wi_stream *stream)
@@ -128,6 +138,29 @@ void wi_mark_end(struct wi_record *record, struct wi_stream *stream)
 }
 
 /*
+ * The ring is full: sleep until the open tick has its slot. The slot may be behind a closer that was preempted before
+ * it published, so what is waited for is the slot and not a tick. The keeper reaps, and tells. Fails: DEVICE.
+ */
+static int wait_for_room(struct wi_stream *stream)
+{
+    int err = 0;
+    wi_add(&stream->sleepers, 1, seq_cst);
+    while (true) {
+        uint32_t seen = wi_load(&stream->advanced, seq_cst); /* order(advanced) */
+        uint64_t tick = wi_load(&stream->open, acquire);
+        if (wi_load(&stream->ring[tick % WI_TICKS].state, acquire) == 2 * tick) break;
+        if (wi_load(&stream->failed, acquire)) {
+            err = WI_FAIL_BLAMED(DEVICE, &stream->blame, .detail = "work on the stream failed");
+            break;
+        }
+        if (!wi_exchange(&stream->armed, 1, seq_cst)) wi_kick(&stream->context->keeper);
+        (void)wi_futex_wait(&stream->advanced, seen, WEIR_FOREVER);
+    }
+    wi_sub(&stream->sleepers, 1, seq_cst);
+    return err;
+}
+
+/*
  * I5 on a stream that is known outside: nobody but this thread may record what it has just queued. A full ring is
  * back-pressure: the keeper reaps, which needs the ring's events and not the handle.
  */
@@ -135,15 +168,14 @@ static void close_here(struct wi_stream *stream)
 {
     uint64_t mine = wi_load(&stream->open, acquire);
     while (wi_load(&stream->open, acquire) <= mine && wi_tick_close(stream) == WEIR_EAGAIN) {
-        if (wi_stream_wait(stream, wi_load(&stream->passed, acquire) + 1, WEIR_FOREVER) < 0) return;
-        sched_yield(); /* the slot may belong to a closer that was preempted before it published */
+        if (wait_for_room(stream) < 0) return;
     }
 }
 
 static void count_operation(struct wi_stream *stream, uint64_t bytes)
 {
     if (stream->held) return;
-    uint32_t ops = wi_add(&stream->ops, 1, release) + 1;
+    uint32_t ops = wi_add(&stream->ops, 1, relaxed) + 1;
     uint64_t ops_bytes = wi_add(&stream->ops_bytes, bytes, relaxed) + bytes;
     if (wi_load(&stream->outside, relaxed)) {
         close_here(stream);
@@ -160,14 +192,28 @@ void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes)
 
 void wi_stream_touch(struct wi_stream *stream)
 {
+    note_work(stream, mark_tick(wi_mark_now(stream)));
     count_operation(stream, 0);
+}
+
+void wi_stream_queued(struct wi_stream *stream)
+{
+    note_work(stream, mark_tick(wi_mark_now(stream)));
+}
+
+/* Does work belong to the tick that is open? */
+static bool is_open_used(const struct wi_stream *stream)
+{
+    /* The tick first: read the other way round, work that comes with a new tick in between would be missed. */
+    uint64_t open = wi_load(&stream->open, acquire);
+    return wi_load(&stream->latest, acquire) >= open;
 }
 
 void wi_stream_expose(struct wi_stream *stream)
 {
     if (wi_load(&stream->outside, relaxed)) return;
     wi_store(&stream->outside, 1, seq_cst);
-    if (wi_load(&stream->ops, acquire)) close_here(stream);
+    if (is_open_used(stream)) close_here(stream);
 }
 
 void wi_stream_watch(struct wi_stream *stream)
@@ -218,7 +264,8 @@ int wi_tick_close(struct wi_stream *stream)
         }
         if (wi_cas(&stream->open, &tick, tick + 1, seq_cst)) break;
     } while (true);
-    wi_store(&stream->ops, 0, release); /* order(tick-count): after the raise; pairs with the load in wi_stream_end_tick() */
+    /* These only say when a tick is due: a closer that is slow here clears what was counted for a later one. */
+    wi_store(&stream->ops, 0, relaxed);
     wi_store(&stream->ops_bytes, 0, relaxed);
 
     wi_fence(seq_cst); /* C2 order(tick-fence) */
@@ -245,12 +292,9 @@ bool wi_stream_busy(const struct wi_stream *stream)
 
 uint64_t wi_stream_end_tick(const struct wi_stream *stream)
 {
-    /* order(tick-count): acquire, and first. A 0 that a closer has stored comes with the tick that it has raised. */
-    uint32_t ops = wi_load(&stream->ops, acquire);
-    uint64_t open = wi_load(&stream->open, acquire);
-    uint64_t passed = wi_load(&stream->passed, acquire);
-    if (ops) return open;
-    return passed + 1 < open ? open - 1 : 0;
+    /* order(tick-latest): acquire. */
+    uint64_t latest = wi_load(&stream->latest, acquire);
+    return latest > wi_load(&stream->passed, acquire) ? latest : 0;
 }
 
 /* Close a tick on behalf of a sleeper, who may not be the issuer: under handle_lock, as the keeper does. */
@@ -432,9 +476,10 @@ static uint64_t oldest_published(const struct wi_stream *stream)
     return 0;
 }
 
-/* Give back ring slots of passed ticks, in order, as far as they are published. */
-static void recycle_locked(struct wi_stream *stream)
+/* Give back ring slots of passed ticks, in order, as far as they are published. Returns whether there were any. */
+static bool recycle_locked(struct wi_stream *stream)
 {
+    uint64_t before = stream->recycled;
     uint64_t passed = wi_load(&stream->passed, relaxed);
     while (stream->recycled < passed) {
         uint64_t             tick = stream->recycled + 1;
@@ -443,6 +488,7 @@ static void recycle_locked(struct wi_stream *stream)
         wi_store(&slot->state, 2 * (tick + WI_TICKS), release);
         stream->recycled = tick;
     }
+    return stream->recycled > before;
 }
 
 /* The device is done with these as far as this stream goes. */
@@ -467,7 +513,7 @@ static void advance_locked(struct wi_stream *stream, uint64_t tick, struct wi_re
     uint64_t from = wi_load(&stream->passed, relaxed);
     /* order(tick-passed): release; pairs with the load in mark_passed(). */
     wi_store(&stream->passed, tick, release);
-    recycle_locked(stream);
+    (void)recycle_locked(stream);
     for (uint64_t done = from + 1; done <= tick; done++)
         send_home_locked(stream, &stream->bucket[done % WI_BUCKETS], reaper);
     wake_sleepers(stream);
@@ -539,7 +585,8 @@ static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper)
     harvest_locked(stream);
     send_home_locked(stream, &stream->ready, reaper);
     query_locked(stream, reaper);
-    recycle_locked(stream);
+    /* A closer that was slow to publish held slots back, and a sleeper may have found no room for his tick. */
+    if (recycle_locked(stream)) wake_sleepers(stream);
     if (wi_load(&stream->failed, acquire)) { /* order(tick-failed) */
         harvest_locked(stream);
         send_home_locked(stream, &stream->ready, reaper);
@@ -579,7 +626,7 @@ static bool is_captured(struct wi_stream *stream)
 static void close_for_waiters_locked(struct wi_stream *stream)
 {
     uint64_t open = wi_load(&stream->open, acquire);
-    bool     drain = wi_load(&stream->drain, acquire) && wi_load(&stream->ops, acquire);
+    bool     drain = wi_load(&stream->drain, acquire) && is_open_used(stream);
     if (!stream->bucket[open % WI_BUCKETS] && !drain) return;
     if (stream->adopted || pthread_mutex_trylock(&stream->handle_lock) != 0) return;
     if (!wi_load(&stream->gone, acquire) && !is_captured(stream)) (void)wi_tick_close(stream);
@@ -595,10 +642,11 @@ static bool is_wanted_locked(struct wi_stream *stream)
     if (wi_load(&stream->sleepers, seq_cst)) return true;
     bool pending = wi_load(&stream->passed, relaxed) + 1 < wi_load(&stream->open, acquire);
     if (pending && wi_load(&stream->gone, acquire)) return true;
-    if (!wi_load(&stream->drain, seq_cst)) return false;
-    if (pending || wi_load(&stream->ops, acquire)) return true;
-    wi_store(&stream->drain, 0, seq_cst);
-    return false;
+    /* Cleared first: who asks again comes after his work. */
+    if (!wi_load(&stream->drain, seq_cst) || !wi_exchange(&stream->drain, 0, seq_cst)) return false;
+    if (wi_stream_end_tick(stream) == 0) return false;
+    wi_store(&stream->drain, 1, seq_cst);
+    return true;
 }
 
 bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)

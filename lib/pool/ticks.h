@@ -73,7 +73,8 @@ struct wi_stream {
     _Atomic uint32_t   outside;
 
     _Atomic uint64_t open WI_CACHELINE; /* the tick that new work belongs to; from 1 */
-    _Atomic uint32_t ops;               /* since the last close; approximate */
+    _Atomic uint64_t latest;            /* the highest tick that work belongs to */
+    _Atomic uint32_t ops;               /* since the last close; approximate: only when a tick is due */
     _Atomic uint64_t ops_bytes;
 
     _Atomic uint64_t passed WI_CACHELINE; /* the device is done with all ticks up to this one */
@@ -151,6 +152,8 @@ int  wi_tick_close(struct wi_stream *stream);
 
 /* Count an operation that uses no buffer. On a stream known outside this closes its tick, and may wait for room. */
 void wi_stream_touch(struct wi_stream *stream);
+/* Something is queued for which no tick may be closed yet: the stream is busy. Counts no operation. */
+void wi_stream_queued(struct wi_stream *stream);
 /* The handle is about to be known outside. From here on nobody but an issuing thread records on it. */
 void wi_stream_expose(struct wi_stream *stream);
 /* The keeper polls until the stream has drained. */
