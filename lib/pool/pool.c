@@ -379,7 +379,9 @@ static void publish_fresh(struct weir_pool *pool, bool by_lane)
         } else {
             (void)wi_store_publish(&pool->store, ordered, WI_GONE);
         }
-        (void)wi_and(&ordered->attention, ~(uint32_t)WI_ATTENTION_FRESH, release); /* only now it may be taken as GONE */
+        (void)wi_and(&ordered->attention, ~(uint32_t)WI_ATTENTION_FRESH, seq_cst); /* only now it may be taken as GONE */
+        /* The monitor passes over a FRESH record: if it has become GONE meanwhile he must look again. */
+        if (wi_word_state(wi_load(&ordered->word, seq_cst)) == WI_GONE) wi_kick(&pool->context->monitor);
         ordered = next;
     }
 }
