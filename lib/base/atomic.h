@@ -12,8 +12,14 @@
 #include <stdint.h>
 
 /*
- * The test build of the deterministic scheduler defines WI_SCHED_POINT to yield before every atomic step.
+ * Two test builds hook in before every atomic step. WI_SCHED calls wi_sched_point(), which pauses a thread there
+ * (stress/pauses.c). WI_SCHEDULE is the deterministic scheduler, which takes every access over (test/schedule).
  */
+#ifdef WI_SCHEDULE
+#include "schedule/steps.h"
+#define WI_SCHED_POINT() ((void)0)
+#else
+
 #ifdef WI_SCHED
 void wi_sched_point(void);
 #define WI_SCHED_POINT() wi_sched_point()
@@ -39,6 +45,8 @@ void wi_sched_point(void);
     (WI_SCHED_POINT(), atomic_compare_exchange_strong_explicit(                                    \
                            (p), (expected), (desired), memory_order_##order, memory_order_relaxed))
 #define wi_fence(order) (WI_SCHED_POINT(), atomic_thread_fence(memory_order_##order))
+
+#endif /* not WI_SCHEDULE */
 
 /* Keeps the compiler, not the processor, from reordering. */
 #define wi_compiler_fence() atomic_signal_fence(memory_order_seq_cst)

@@ -60,7 +60,9 @@ enum {
 };
 
 #define WI_COMMONS_TRIES 8  /* a dequeue may lie: so often is it asked while the count is not zero */
-#define WI_SERVE_ROUNDS  64 /* a releaser that serves others stops here and leaves the rest to the keeper */
+#ifndef WI_SERVE_ROUNDS
+#define WI_SERVE_ROUNDS 64 /* a releaser that serves others stops here and leaves the rest to the keeper */
+#endif
 #define WI_NOW_ROUNDS    4096
 #define WI_CLASSES       3
 #define WI_SLOTS_MAX     1024u

@@ -8,6 +8,7 @@
 #ifndef WI_CPU_H
 #define WI_CPU_H
 
+#include "base/atomic.h"
 #include "base/base.h"
 
 #include <sched.h>
@@ -21,7 +22,9 @@
 /* A pause inside a bounded spin. */
 static inline void wi_pause(void)
 {
-#if defined(__x86_64__)
+#ifdef WI_SCHEDULE
+    schedule_yield();
+#elif defined(__x86_64__)
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("isb" ::: "memory");
