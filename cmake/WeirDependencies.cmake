@@ -34,6 +34,12 @@ endif()
 
 pkg_check_modules(JANSSON IMPORTED_TARGET QUIET jansson)
 pkg_check_modules(ZLIB IMPORTED_TARGET QUIET zlib)
+# libweir_ucx: pkg-config's ucx names libucm too, whose hooks go into the whole program; libucp brings what it needs.
+pkg_check_modules(UCX QUIET ucx>=1.12)
+pkg_check_modules(LIBCRYPTO IMPORTED_TARGET QUIET libcrypto)
+find_library(WEIR_UCP_LIBRARY ucp)
+find_library(WEIR_UCS_LIBRARY ucs)
+mark_as_advanced(WEIR_UCP_LIBRARY WEIR_UCS_LIBRARY)
 pkg_check_modules(JEMALLOC IMPORTED_TARGET QUIET jemalloc)
 if(WEIR_BUILD_TESTING)
     pkg_check_modules(CRITERION IMPORTED_TARGET QUIET criterion)

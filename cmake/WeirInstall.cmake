@@ -8,6 +8,12 @@ install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/weir DESTINATION ${CMAKE_INSTALL
         FILES_MATCHING PATTERN "*.h")
 install(TARGETS weir weir_static EXPORT weirTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+if(TARGET weir_ucx)
+    install(TARGETS weir_ucx weir_ucx_static EXPORT weirTargets
+            ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    configure_file(${PROJECT_SOURCE_DIR}/cmake/weir_ucx.pc.in ${PROJECT_BINARY_DIR}/weir_ucx.pc @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/weir_ucx.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
 install(EXPORT weirTargets NAMESPACE weir:: DESTINATION ${weir_cmake_dir})
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/weirConfig.cmake.in

@@ -29,6 +29,12 @@ else()
     string(REPLACE ";" ", " weir_sanitizer_state "${WEIR_SANITIZERS}")
 endif()
 
+if(TARGET weir_ucx)
+    set(weir_ucx_state "libweir_ucx (UCX ${UCX_VERSION})")
+else()
+    set(weir_ucx_state "left out: libucx-dev or libssl-dev is missing")
+endif()
+
 message(STATUS "weir ${PROJECT_VERSION}
    build type       ${CMAKE_BUILD_TYPE} (${CMAKE_C_COMPILER_ID} ${CMAKE_C_COMPILER_VERSION})
    sanitizers       ${weir_sanitizer_state}
@@ -36,6 +42,7 @@ message(STATUS "weir ${PROJECT_VERSION}
    WEIR_CHECK       ${WEIR_CHECK}
    WEIR_TRACE       ${weir_trace_state}
    WEIR_JEMALLOC    ${weir_jemalloc_state}
+   UCX              ${weir_ucx_state}
    tests            ${WEIR_CRITERION_STATE}
    Concurrency Kit  ${weir_ck_state}
    weir command     ${WEIR_TOOL_STATE}")

@@ -95,8 +95,8 @@ int wi_slab_show(struct wi_slab_hooks *hooks, struct wi_slab *slab, struct weir_
     int err = 0;
     wi_assert(!slab->shown_in);
     slab->shown_as = pool;
-    slab->id = wi_add(&ids, 1, relaxed) + 1;
     pthread_mutex_lock(&hooks->lock);
+    slab->id = wi_add(&ids, 1, relaxed) + 1;
     for (unsigned i = 0; err >= 0 && i < WI_SLAB_HOOKS_MAX && hooks->hook[i]; i++)
         err = commit_locked(hooks->hook[i], slab);
     if (err < 0) {

@@ -1,0 +1,282 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * engine.h - what the parts of libweir_ucx share; see weir/ucx.h for what it does
+ *
+ *   engine.c    the object, its thread, progress and waiting
+ *   slab.c      offered pools: slabs are registered, announced to peers, and taken back
+ *   link.c      the control connection: frames, handshake, heartbeat
+ *   peer.c      peers: meeting, failing, ending; exposures
+ *   transfer.c  put, get, send, receive
+ *   proof.c     HMAC and random numbers
+ *
+ * One lock guards an engine: its UCX worker, peers, slabs and transfers. UCX's callbacks run inside ucp_worker_progress()
+ * and so under it. The caller's functions run on no lock: what has ended is put on a list, and told after the unlock.
+ * Rank: slab_hooks.lock of the runtime > engine lock. The engine calls weir only to hold, unhold and log under it.
+ *
+ * libweir_ucx stands on weir's public interface alone, so that it works with libweir.so.
+ */
+#ifndef WI_UCX_ENGINE_H
+#define WI_UCX_ENGINE_H
+
+#include "base/atomic.h"
+#include "base/base.h"
+
+#include <pthread.h>
+#include <ucp/api/ucp.h>
+#include <weir/error.h>
+#include <weir/log.h>
+#include <weir/slab.h>
+#include <weir/ucx.h>
+
+#define WU_POOLS_MAX     32
+#define WU_EXPOSED_MAX   4096  /* of one peer */
+#define WU_FRAME_MAX     8192  /* bytes of a control frame, header and proof included */
+#define WU_PROOF_BYTES   32
+#define WU_RUN_BYTES     16
+#define WU_BACKLOG_BYTES ((size_t)4 << 20) /* control bytes that wait for a peer who does not read */
+
+/* Record a failure and answer its code: WU_FAIL(PEER, .call = "ucp_put_nbx", .driver_code = status). */
+#define WU_FAIL(code_, ...)                                                                        \
+    weir_error_record(&(const struct weir_error){.struct_size = sizeof(struct weir_error),         \
+                                                 .code = WEIR_E##code_, .file = __FILE__,          \
+                                                 .line = __LINE__, __VA_ARGS__})
+#define WU_ENSURE(cond, code_, ...)                                                                \
+    do {                                                                                           \
+        if (WI_UNLIKELY(!(cond))) return WU_FAIL(code_, __VA_ARGS__);                              \
+    } while (0)
+
+#define wu_require(cond)                                                                           \
+    do {                                                                                           \
+        if (WI_UNLIKELY(!(cond))) wu_panic(__FILE__, __LINE__, #cond);                             \
+    } while (0)
+_Noreturn void wu_panic(const char *file, unsigned line, const char *what);
+
+struct weir_ucx;
+
+/* ---- slabs ---- */
+
+/* A pool that was offered. */
+struct wu_offer {
+    struct weir_ucx       *ucx;
+    struct weir_pool      *pool;
+    uint32_t               access;
+    uint32_t               reserved;
+    struct weir_slab_hook *hook;
+};
+
+/* A slab of this process, registered. */
+struct wu_slab {
+    struct wu_slab *next;
+    uint64_t        id;   /* weir's, as its hook is told */
+    uint64_t        name; /* what peers know it by: grows from 1 in the order of registration */
+    uint64_t        from; /* address of its first byte */
+    uint64_t        bytes;
+    uint32_t        access;
+    bool            going; /* peers have been told */
+    ucp_mem_h       memory;
+    void           *key; /* packed */
+    size_t          key_bytes;
+};
+
+/* A slab of a peer. */
+struct wu_far_slab {
+    struct wu_far_slab *next;
+    struct weir_ucx_peer *peer;
+    uint64_t            id, from, bytes;
+    uint32_t            access;
+    bool                going;
+    ucp_rkey_h          key;
+};
+
+/* ---- peers ---- */
+
+enum wu_peer_state {
+    WU_PEER_GREETING = 1, /* handshake */
+    WU_PEER_ALIVE,
+    WU_PEER_ENDING,       /* the endpoint is being closed; its transfers are being cancelled */
+    WU_PEER_ENDED         /* no endpoint */
+};
+
+struct wu_exposure {
+    struct weir_buffer *buffer; /* held; NULL: free */
+    struct weir_ucx_ref ref;
+};
+
+struct weir_ucx_peer {
+    struct weir_ucx      *ucx;
+    struct weir_ucx_peer *next;
+    _Atomic uint32_t      state;  /* enum wu_peer_state; written under the lock */
+    int32_t               status; /* UCX's, or 0: why it failed */
+    int                   error;  /* WEIR_E*: why a connect failed */
+    bool                  connector;  /* this side connected */
+    bool                  taken;      /* the caller has the pointer */
+    bool                  dropped;    /* the caller has given it back */
+    bool                  ready;      /* it has announced all that it offered when it came */
+    bool                  broken;     /* UCX has reported it; to be ended after progress */
+    bool                  gone_acked; /* scratch of wu_slab_withdraw() */
+    bool                  flushing;   /* said goodbye: the other side will end the connection */
+    uint32_t              uses;       /* transfers that have not ended */
+    uint32_t              greeted;    /* step of the handshake */
+
+    /* The control connection; -1: it has ended, so the peer's process has let go, or is gone. */
+    int      fd;
+    uint32_t events; /* what epoll watches it for */
+    uint8_t *in;     /* WU_FRAME_MAX */
+    size_t   in_bytes;
+    uint8_t *out; /* waits for the socket */
+    size_t   out_bytes, out_capacity;
+    uint64_t heard_ns, began_ns;
+
+    /* Handshake and proof. */
+    uint8_t  run[WU_RUN_BYTES]; /* the peer's */
+    uint8_t  nonce_mine[32], nonce_its[32];
+    uint8_t  key[WU_PROOF_BYTES]; /* of this session */
+    uint64_t sent, received;      /* frames under proof */
+    uint32_t inbox_mine, inbox_its; /* upper half of tags */
+
+    ucp_ep_h            ep;
+    void               *closing; /* UCX's close request */
+    struct wu_far_slab *slabs;
+    uint64_t            slab_newest; /* greatest id seen */
+    struct wu_exposure *exposed;     /* WU_EXPOSED_MAX, made on first use */
+    uint32_t            exposed_count, exposed_end;
+};
+
+/* ---- transfers ---- */
+
+enum wu_transfer_kind { WU_PUT = 1, WU_GET, WU_SEND, WU_RECEIVE };
+
+struct weir_ucx_transfer {
+    struct weir_ucx          *ucx;
+    struct weir_ucx_transfer *next; /* free, or ended and to be told */
+    struct weir_ucx_peer     *peer;
+    struct weir_buffer       *buffer; /* held */
+    void                     *request; /* UCX's; NULL: none pending */
+    uint64_t                  bytes;
+    uint32_t                  kind;
+    uint32_t                  flags;
+    int32_t                   status;
+    int                       err;
+    int                       fd;
+    bool                      left; /* the caller has cancelled it: nobody waits */
+    _Atomic uint32_t          ended; /* order(transfer-ended) */
+    weir_ucx_done_fn         *done;
+    void                     *ctx;
+};
+
+/* ---- the engine ---- */
+
+struct weir_ucx {
+    struct weir_runtime *rt;
+    struct weir_ucx_opts opts; /* with defaults filled in; secret is our copy */
+    uint8_t              run[WU_RUN_BYTES];
+    uint64_t             run_words[2];
+
+    pthread_mutex_t lock;
+    ucp_context_h   context;
+    ucp_worker_h    worker;
+    ucp_address_t  *address;
+    size_t          address_bytes;
+    void           *last_flush; /* before the worker is destroyed */
+
+    int              poll_fd;   /* epoll: all of the below */
+    int              worker_fd, wake_fd, listen_fd, timer_fd;
+    pthread_t        thread;
+    bool             has_thread;
+    _Atomic uint32_t stop;
+    _Atomic uint32_t polled;   /* somebody else progresses: the thread need not be woken by every message */
+    _Atomic uint32_t advanced; /* futex: grows when something has ended */
+    _Atomic uint32_t sleepers;
+
+    struct wu_offer       offer[WU_POOLS_MAX];
+    uint32_t              offers;
+    struct wu_slab       *slabs; /* newest first */
+    uint64_t              slab_names;
+    struct weir_ucx_peer *peers;
+    uint32_t              peer_count;
+    struct weir_ucx_transfer *transfers, *spare; /* table, free list */
+    struct weir_ucx_transfer *told_first, **told_last; /* ended, with a function to call */
+    struct weir_ucx_stats stat;
+    bool                  told_secret, told_garbage, told_keys; /* logged once each */
+};
+
+/* engine.c */
+void *wu_calloc(size_t count, size_t bytes);
+void *wu_realloc(void *memory, size_t bytes);
+void  wu_free(void *memory);
+void  wu_log(uint32_t level, const char *format, ...) WI_PRINTF(2, 3);
+int   wu_options_import(void *into, size_t bytes, const void *opts, const char *type);
+void  wu_lock(struct weir_ucx *ucx);
+/* Unlocks, wakes who waits, and calls the functions of what has ended. */
+void  wu_unlock(struct weir_ucx *ucx);
+/* As wu_unlock(), without calling anybody's function: for slab hooks, which run under locks of the runtime. */
+void  wu_unlock_quiet(struct weir_ucx *ucx);
+/* UCX's progress, and what follows from it. Returns how much was done. */
+unsigned wu_progress_locked(struct weir_ucx *ucx);
+/* What the sockets and the timer have. */
+unsigned wu_poll_locked(struct weir_ucx *ucx);
+/* Wait until ready() or the deadline. Returns ready(). quiet: calls nobody's function. */
+bool wu_await(struct weir_ucx *ucx, bool (*ready)(void *arg), void *arg, uint64_t deadline_ns, bool quiet);
+void wu_signal(int fd); /* adds 1 to an eventfd */
+/* Something has ended, for which somebody may wait. */
+void wu_advance_locked(struct weir_ucx *ucx);
+/* Order the thread to look again. */
+void wu_wake(struct weir_ucx *ucx);
+int  wu_watch_fd(struct weir_ucx *ucx, int fd, uint32_t events, void *who);
+
+/* proof.c: a proof is HMAC-SHA-256. The secret may be empty. */
+struct wu_bytes {
+    const void *at;
+    size_t      bytes;
+};
+bool wu_random(void *into, size_t bytes);
+bool wu_prove(const void *key, size_t key_bytes, const struct wu_bytes *parts, size_t count, uint8_t out[WU_PROOF_BYTES]);
+bool wu_same_proof(const uint8_t *one, const uint8_t *other, size_t bytes);
+void wu_wipe(void *memory, size_t bytes);
+
+/* slab.c */
+struct wu_slab *wu_slab_find_locked(struct weir_ucx *ucx, uint64_t address, uint64_t bytes);
+/* Tell a new peer of everything that is offered. */
+void wu_slabs_announce_locked(struct weir_ucx_peer *peer);
+void wu_offers_end(struct weir_ucx *ucx);
+/* What a peer announces, and takes back. False: it lies. */
+bool wu_far_slab_add_locked(struct weir_ucx_peer *peer, const uint8_t *payload, size_t bytes);
+bool wu_far_slab_going_locked(struct weir_ucx_peer *peer, uint64_t id);
+bool wu_slab_gone_locked(struct weir_ucx_peer *peer, uint64_t name);
+struct wu_far_slab *wu_far_slab_find_locked(const struct weir_ucx_peer *peer, uint64_t id);
+void wu_far_slabs_free_locked(struct weir_ucx_peer *peer);
+
+/* link.c */
+enum wu_frame_type { WU_HELLO = 1, WU_AUTH, WU_WELCOME, WU_SLAB, WU_SLAB_GOING, WU_SLAB_GONE, WU_READY, WU_PING, WU_BYE };
+struct wu_frame {
+    uint8_t  bytes[WU_FRAME_MAX];
+    size_t   used;
+};
+void wu_frame_begin(struct wu_frame *frame, uint32_t type);
+void wu_frame_add(struct wu_frame *frame, const void *bytes, size_t count);
+void wu_frame_add_u64(struct wu_frame *frame, uint64_t value);
+void wu_frame_add_u32(struct wu_frame *frame, uint32_t value);
+uint64_t wu_read_u64(const uint8_t *at);
+uint32_t wu_read_u32(const uint8_t *at);
+/* Queue a frame; proves it once there is a session. A peer that takes none is ended. */
+void wu_link_send_locked(struct weir_ucx_peer *peer, struct wu_frame *frame);
+void wu_link_greet_locked(struct weir_ucx_peer *peer);
+void wu_link_event_locked(struct weir_ucx_peer *peer, uint32_t events);
+void wu_link_close_locked(struct weir_ucx_peer *peer);
+void wu_listener_event_locked(struct weir_ucx *ucx);
+
+/* peer.c */
+struct weir_ucx_peer *wu_peer_make_locked(struct weir_ucx *ucx, int fd, bool connector);
+/* The handshake is done. */
+void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t bytes);
+/* The peer has failed, or says goodbye: cancel everything. status: UCX's. */
+void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status, const char *why);
+/* What has become possible since the last look: closing, freeing. Returns how much was done. */
+unsigned wu_peers_settle_locked(struct weir_ucx *ucx);
+void wu_peers_tick_locked(struct weir_ucx *ucx);
+void wu_exposures_end_locked(struct weir_ucx_peer *peer, bool lost);
+/* A receive does not belong to an endpoint: closing that does not end it. */
+void wu_transfers_cancel_locked(struct weir_ucx_peer *peer);
+void wu_refuse_key_locked(struct weir_ucx *ucx, const char *why);
+
+#endif
