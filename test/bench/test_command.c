@@ -23,7 +23,7 @@ static void remove_folder(void)
     rmdir(folder);
 }
 
-TestSuite(command, .init = make_folder, .fini = remove_folder, .timeout = 120);
+TestSuite(command, .init = make_folder, .fini = remove_folder, .timeout = 240);
 
 static int bench(const char *arguments)
 {

@@ -81,7 +81,7 @@ static const struct conformance backend = {
 
 /* The suite breaks one rule on purpose and wants it refused, as a driver does. */
 #define X(name)                                                                                    \
-    Test(conformance, name, .timeout = 30)                                                         \
+    Test(conformance, name, .timeout = 240)                                                         \
     {                                                                                              \
         cuda_fixture_init(&cuda, "edges=refuse");                                                  \
         conformance_##name(&backend);                                                              \
@@ -91,7 +91,7 @@ CONFORMANCE_TESTS(X)
 
 /* The same on a driver that has fewer functions and other addresses. */
 #define X(name)                                                                                    \
-    Test(conformance_of_an_old_driver, name, .timeout = 30)                                        \
+    Test(conformance_of_an_old_driver, name, .timeout = 240)                                        \
     {                                                                                              \
         cuda_fixture_init(&cuda, "edges=refuse,version=12000,host_pointer=0");                     \
         conformance_##name(&backend);                                                              \

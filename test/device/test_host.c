@@ -47,7 +47,7 @@ static const struct conformance host = {
     .name = "host", .open = open_host, .lose = lose, .capture = capture};
 
 #define X(name)                                                                                    \
-    Test(conformance, name, .timeout = 30)                                                         \
+    Test(conformance, name, .timeout = 240)                                                         \
     {                                                                                              \
         conformance_##name(&host);                                                                 \
     }

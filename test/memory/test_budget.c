@@ -92,7 +92,7 @@ static void *take_and_give(void *arg)
     return NULL;
 }
 
-Test(budget, threads_never_exceed_it, .timeout = 60)
+Test(budget, threads_never_exceed_it, .timeout = 240)
 {
     pthread_t thread[THREADS];
     cr_assert_eq(pthread_barrier_init(&start, NULL, THREADS), 0);

@@ -47,7 +47,7 @@ static void tear_down(void)
     }
 }
 
-TestSuite(numa, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(numa, .init = set_up, .fini = tear_down, .timeout = 240);
 
 Test(numa, lists)
 {

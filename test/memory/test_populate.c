@@ -21,7 +21,7 @@ static void set_up(void)
     slab_fixture_init(&fixture, 0);
 }
 
-TestSuite(populate, .init = set_up, .timeout = 60);
+TestSuite(populate, .init = set_up, .timeout = 240);
 
 static char *reserve(size_t bytes)
 {

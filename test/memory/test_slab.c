@@ -13,7 +13,7 @@ static void set_up(void)
     slab_fixture_init(&fixture, 4096 * MIB);
 }
 
-TestSuite(slab, .init = set_up, .timeout = 60);
+TestSuite(slab, .init = set_up, .timeout = 240);
 
 static struct wi_slab *make(const struct wi_slab_opts *opts)
 {

@@ -27,7 +27,7 @@ static void set_up(void)
     slab_fixture_init(&fixture, 4096 * MIB);
 }
 
-TestSuite(slab_faults, .init = set_up, .timeout = 120);
+TestSuite(slab_faults, .init = set_up, .timeout = 240);
 
 struct shape {
     uint32_t memory;

@@ -24,7 +24,7 @@ static void tear_down(void)
     device->ops->close(device);
 }
 
-TestSuite(slab_host, .init = set_up, .fini = tear_down, .timeout = 60);
+TestSuite(slab_host, .init = set_up, .fini = tear_down, .timeout = 240);
 
 static struct wi_emu_stats stats(void)
 {

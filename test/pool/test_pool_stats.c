@@ -169,7 +169,7 @@ static void *mixed(void *arg)
     return NULL;
 }
 
-Test(stats, the_law_holds_at_rest_after_mixed_use, .timeout = 60)
+Test(stats, the_law_holds_at_rest_after_mixed_use, .timeout = 240)
 {
     pthread_t thread[6];
     open_pool(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4, .buffers_max = 12, .grow_cooldown_ns = MS,

@@ -90,7 +90,7 @@ static void run_storm(void *(*main)(void *), unsigned threads, uint64_t duration
     for (unsigned i = 0; i < threads; i++) pthread_join(thread[i], NULL); /* a lost wake-up hangs here */
 }
 
-Test(wait, storm_with_deadlines, .timeout = 60)
+Test(wait, storm_with_deadlines, .timeout = 240)
 {
     open_pool(BUFFERS);
     run_storm(storm, THREADS, 1500 * MS);
@@ -116,7 +116,7 @@ static void *try_only(void *arg)
     return NULL;
 }
 
-Test(wait, a_try_is_exact, .timeout = 60)
+Test(wait, a_try_is_exact, .timeout = 240)
 {
     open_pool(8);
     run_storm(try_only, 8, 500 * MS);
@@ -139,7 +139,7 @@ static void *batches(void *arg)
     return NULL;
 }
 
-Test(wait, batches_do_not_deadlock, .timeout = 60)
+Test(wait, batches_do_not_deadlock, .timeout = 240)
 {
     open_pool(4);
     run_storm(batches, 12, 500 * MS);
@@ -158,7 +158,7 @@ static void *wait_forever(void *arg)
 }
 
 /* One release wakes a queue of waiters, each handing on to the next. */
-Test(wait, one_release_serves_a_whole_queue, .timeout = 60)
+Test(wait, one_release_serves_a_whole_queue, .timeout = 240)
 {
     pthread_t           thread[32];
     struct weir_buffer *buffer;
@@ -188,7 +188,7 @@ static void *press(void *arg)
     return NULL;
 }
 
-Test(wait, nobody_starves, .timeout = 60)
+Test(wait, nobody_starves, .timeout = 240)
 {
     pthread_t           thread[4];
     struct weir_buffer *buffer;

@@ -146,23 +146,23 @@ static void use_beside_a_capture(unsigned mode)
     cr_assert_eq(live.contexts + live.streams + live.events + live.registrations + live.device_allocations, 0);
 }
 
-Test(capture, global, .timeout = 100)
+Test(capture, global, .timeout = 240)
 {
     use_beside_a_capture(WI_CU_CAPTURE_GLOBAL);
 }
 
-Test(capture, of_the_thread, .timeout = 100)
+Test(capture, of_the_thread, .timeout = 240)
 {
     use_beside_a_capture(WI_CU_CAPTURE_THREAD_LOCAL);
 }
 
-Test(capture, relaxed, .timeout = 100)
+Test(capture, relaxed, .timeout = 240)
 {
     use_beside_a_capture(WI_CU_CAPTURE_RELAXED);
 }
 
 /* The same by the thread that captures: a global or thread-local capture bars its own thread from more. */
-Test(capture, on_the_thread_that_captures, .timeout = 100)
+Test(capture, on_the_thread_that_captures, .timeout = 240)
 {
     cuda_fixture_init(&driver, "latency=0us");
     ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "cuda"), &rt));

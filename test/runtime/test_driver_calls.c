@@ -265,7 +265,7 @@ Test(driver_calls, releases_in_flight_make_none_on_the_releasing_thread)
     close_all();
 }
 
-Test(driver_calls, ten_thousand_retired_buffers_need_few_queries, .timeout = 100)
+Test(driver_calls, ten_thousand_retired_buffers_need_few_queries, .timeout = 240)
 {
     static struct weir_buffer *buffer[MANY];
     open_all(MANY, 512);

@@ -24,7 +24,7 @@ static void close_region(void)
     weir_runtime_destroy(rt);
 }
 
-TestSuite(region, .init = open_region, .fini = close_region, .timeout = 60);
+TestSuite(region, .init = open_region, .fini = close_region, .timeout = 240);
 
 static uint64_t pinned(void)
 {

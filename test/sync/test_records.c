@@ -33,8 +33,8 @@ static void with_faces(void)
     setenv("WEIR_RECORDS_MAX", "1000", 1);
 }
 
-TestSuite(records, .init = without_faces, .timeout = 60);
-TestSuite(faces, .init = with_faces, .timeout = 60);
+TestSuite(records, .init = without_faces, .timeout = 240);
+TestSuite(faces, .init = with_faces, .timeout = 240);
 
 static struct body *body(const struct wi_record_range *range, size_t index)
 {

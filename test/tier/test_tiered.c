@@ -476,7 +476,7 @@ static void *churn(void *arg)
     return NULL;
 }
 
-Test(tiered, readers_and_writers_while_budgets_change, .timeout = 60)
+Test(tiered, readers_and_writers_while_budgets_change, .timeout = 240)
 {
     pthread_t thread[16];
     rt = make_runtime();

@@ -30,7 +30,7 @@ static void remove_folder(void)
     free(said);
 }
 
-TestSuite(blocks, .init = make_folder, .fini = remove_folder, .timeout = 100);
+TestSuite(blocks, .init = make_folder, .fini = remove_folder, .timeout = 240);
 
 static void write_trace(const char *text)
 {

@@ -33,7 +33,7 @@ static void remove_folder(void)
     rmdir(folder);
 }
 
-TestSuite(command, .init = make_folder, .fini = remove_folder, .timeout = 100);
+TestSuite(command, .init = make_folder, .fini = remove_folder, .timeout = 240);
 
 /* Run `weir` with these arguments; returns its exit status, or -1 when it died of a signal. */
 static int weir(const char *format, ...)

@@ -60,7 +60,7 @@ static void without_settings(void)
     unsetenv("WEIR_LOG");
 }
 
-TestSuite(info, .init = without_settings, .timeout = 60);
+TestSuite(info, .init = without_settings, .timeout = 240);
 
 Test(info, each_machine_has_words_of_its_own)
 {

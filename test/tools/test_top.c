@@ -21,7 +21,7 @@
 #include "top_page.h"
 #include "top_view.h"
 
-TestSuite(top, .timeout = 60);
+TestSuite(top, .timeout = 240);
 
 static char reason[TOP_REASON_BYTES];
 
