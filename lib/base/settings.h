@@ -31,7 +31,7 @@
     X(host_model, "WEIR_HOST_MODEL", TEXT, "", "cost model of the host backend, such as up=25G,down=25G,latency=5us,memory=8G; empty: the default") \
     X(cuda_library, "WEIR_CUDA_LIBRARY", TEXT, "libcuda.so.1", "driver library of the cuda backend") \
     X(stats, "WEIR_STATS", TEXT, "", "shm: publish a live page for `weir top`")                    \
-    X(stats_at_exit, "WEIR_STATS_AT_EXIT", TEXT, "", "json or prometheus: print stats when a runtime is destroyed")
+    X(stats_at_exit, "WEIR_STATS_AT_EXIT", TEXT, "", "json or prometheus, with :path if not to the standard error: statistics when a runtime is destroyed; json adds a line, prometheus replaces the file; %p in the path is the process")
 
 struct wi_settings {
 #define WI_FIELD_COUNT uint64_t

@@ -12,6 +12,7 @@
 #include "pool/watch.h"
 #include "runtime/page.h"
 #include "runtime/pressure.h"
+#include "runtime/stats_fields.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -410,6 +411,7 @@ static size_t destroy(struct weir_runtime *rt)
 {
     struct wi_device *device = rt->context.device;
     uint64_t          homed = 0;
+    bool              whole = rt->keeper_started; /* else its create failed midway */
     WI_UNCANCELLABLE;
     wi_store(&rt->context.closed, 1, seq_cst);
     close_gates(rt, WI_GATE_CLOSED);
@@ -420,6 +422,7 @@ static size_t destroy(struct weir_runtime *rt)
     wi_is_keeper = true; /* until the end of this function the caller is the keeper */
     (void)wi_keeper_round(rt, &homed);
     delist(rt);
+    if (whole) wi_stats_at_exit(rt);
 
     size_t leases = report_leaks(rt->pools) + report_leaks(rt->closing);
     end_streams(rt);

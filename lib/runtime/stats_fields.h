@@ -113,4 +113,9 @@ void wi_stats_gather(struct weir_runtime *rt, struct wi_stats *stats);
 void wi_stats_json(struct wi_text *text, const struct wi_stats *stats);
 void wi_stats_prometheus(struct wi_text *text, const struct wi_stats *stats);
 
+/* ---- stats_exit.c ---- */
+
+/* Do what WEIR_STATS_AT_EXIT says. The runtime's helpers have ended. No driver call. */
+void wi_stats_at_exit(struct weir_runtime *rt);
+
 #endif
