@@ -25,3 +25,10 @@ configure_file(${PROJECT_SOURCE_DIR}/cmake/weir.pc.in ${PROJECT_BINARY_DIR}/weir
 install(FILES ${PROJECT_BINARY_DIR}/weirConfig.cmake ${PROJECT_BINARY_DIR}/weirConfigVersion.cmake
         DESTINATION ${weir_cmake_dir})
 install(FILES ${PROJECT_BINARY_DIR}/weir.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+# The stress harness, as source, for programs of one's own: docs/stress.md.
+set(weir_stress_dir ${CMAKE_INSTALL_DATADIR}/weir/stress)
+install(FILES ${PROJECT_SOURCE_DIR}/stress/harness.h ${PROJECT_SOURCE_DIR}/stress/harness.c
+              ${PROJECT_SOURCE_DIR}/stress/harness_lease.c ${PROJECT_SOURCE_DIR}/stress/harness_parts.h
+        DESTINATION ${weir_stress_dir})
+install(FILES ${PROJECT_SOURCE_DIR}/lib/base/atomic.h DESTINATION ${weir_stress_dir}/base)

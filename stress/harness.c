@@ -285,12 +285,12 @@ static _Noreturn void finish_failure(void)
 {
     signal(SIGALRM, cut_short);
     alarm(STORY_SECONDS);
+    write_json("failed"); /* first: the story may be cut short */
     print_members(stderr);
-    stress_print_pools(stderr);
     fprintf(stderr, "  again: ");
     print_command(stderr);
+    stress_print_pools(stderr);
     fflush(NULL);
-    write_json("failed");
     _exit(1); /* other threads are still at it: no destructors */
 }
 

@@ -12,6 +12,7 @@
 static const struct command commands[] = {
     {"replay", "replay LLM request arrivals through weir and through baselines", command_replay},
     {"bench", "measure weir against a control loop and against other pools", weir_bench_main},
+    {"stress", "list and run programs that put the library under load", command_stress},
     {"top", "show what weir does in running processes, live", command_top},
     {"info", "show the backend, the device, limits and settings", command_info},
 };

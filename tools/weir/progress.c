@@ -82,6 +82,24 @@ void progress_show(struct progress *progress, const struct progress_line *line)
     progress->shown = true;
 }
 
+void progress_time(struct progress *progress, const char *name, uint64_t elapsed_ns, uint64_t whole_ns)
+{
+    char     bar[PROGRESS_BAR_BYTES];
+    uint64_t left_ns = whole_ns > elapsed_ns ? whole_ns - elapsed_ns : 0;
+
+    if (!progress->live || !whole_ns || (elapsed_ns < 2 * NS_PER_S && !progress->shown)) return;
+    fprintf(progress->out, "\r\033[K%s %s %llu s of %llu s, ", name,
+            progress_bar(left_ns ? (double)elapsed_ns / (double)whole_ns : 1, bar),
+            (unsigned long long)(elapsed_ns / NS_PER_S), (unsigned long long)(whole_ns / NS_PER_S));
+    if (left_ns) {
+        fprintf(progress->out, "%llu s left", (unsigned long long)((left_ns + NS_PER_S - 1) / NS_PER_S));
+    } else {
+        fputs("about to end", progress->out);
+    }
+    fflush(progress->out);
+    progress->shown = true;
+}
+
 void progress_clear(struct progress *progress)
 {
     if (!progress->shown) return;

@@ -31,6 +31,9 @@ const char *progress_bar(double share, char text[PROGRESS_BAR_BYTES]);
 void progress_init(struct progress *progress, FILE *out);
 void progress_show(struct progress *progress, const struct progress_line *line);
 
+/* As progress_show(), for work that is over when a time is: shown after two seconds. */
+void progress_time(struct progress *progress, const char *name, uint64_t elapsed_ns, uint64_t whole_ns);
+
 /* Memory is being pinned. The line is renewed ten times a second. */
 struct progress_pinning {
     struct progress *progress;
