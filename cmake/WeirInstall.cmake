@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# Installed: headers, both libraries, weir::weir and weir::weir_static for CMake, weir.pc for the rest.
+# Installed: headers, the libraries, weir::weir, weir::weir_static, weir::heap and weir::heap_static for CMake, weir.pc
+# and weir_heap.pc for the rest.
 
 include(CMakePackageConfigHelpers)
 set(weir_cmake_dir ${CMAKE_INSTALL_LIBDIR}/cmake/weir)
 
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/weir DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-        FILES_MATCHING PATTERN "*.h")
+        FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(TARGETS weir weir_static EXPORT weirTargets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 if(TARGET weir_ucx)
@@ -13,6 +14,12 @@ if(TARGET weir_ucx)
             ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
     configure_file(${PROJECT_SOURCE_DIR}/cmake/weir_ucx.pc.in ${PROJECT_BINARY_DIR}/weir_ucx.pc @ONLY)
     install(FILES ${PROJECT_BINARY_DIR}/weir_ucx.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+endif()
+if(TARGET weir_heap)
+    install(TARGETS weir_heap weir_heap_static EXPORT weirTargets
+            ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    configure_file(${PROJECT_SOURCE_DIR}/cmake/weir_heap.pc.in ${PROJECT_BINARY_DIR}/weir_heap.pc @ONLY)
+    install(FILES ${PROJECT_BINARY_DIR}/weir_heap.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 endif()
 install(EXPORT weirTargets NAMESPACE weir:: DESTINATION ${weir_cmake_dir})
 
