@@ -49,7 +49,7 @@ static int bind_locked(struct weir_pool *pool, struct wi_record *record, void *h
         record->object = stream;
     }
     stream->record = record;
-    stream->priority = 0;
+    wi_store(&stream->priority, 0, relaxed);
     stream->thread = NULL;
     stream->graph = NULL;
     wi_stream_bind(stream, handle);
@@ -86,7 +86,8 @@ int weir_stream_adopt(struct weir_runtime *rt, void *handle, struct weir_stream 
     struct wi_stream *stream = record->object;
     struct wi_device *device = stream->context->device;
     /* Only for weir_stream_info: a stream that cannot tell has priority 0. */
-    if (device->ops->stream_priority(device, handle, &stream->priority) < 0) stream->priority = 0;
+    int32_t priority;
+    if (device->ops->stream_priority(device, handle, &priority) == 0) wi_store(&stream->priority, priority, relaxed);
     *out = wi_watch_lease(record, __builtin_return_address(0));
     return 0;
 }
@@ -127,7 +128,7 @@ int weir_stream_disown(struct weir_stream *lease)
 {
     struct wi_stream *stream;
     WI_TRY(wi_lease_stream(lease, &stream));
-    WI_ENSURE(stream->adopted && !stream->held, KIND, .detail = "the stream is not an adopted one");
+    WI_ENSURE(stream->adopted && !wi_load(&stream->held, relaxed), KIND, .detail = "the stream is not an adopted one");
     return wi_adopt_end(stream);
 }
 

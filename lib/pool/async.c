@@ -29,7 +29,9 @@ enum state { PENDING = 0, SIGNALING, ENDED };
 struct weir_request {
     struct wi_waiter   waiter; /* first: cache-line aligned */
     struct wi_callback callback;
-    struct weir_pool  *pool;
+    struct weir_pool  *pool;    /* may end before the request does: then its memory is another pool's */
+    struct wi_context *context; /* lives until no callback will run any more */
+    uint64_t           buffers_max;
     struct wi_record  *record;
     weir_acquired_fn  *fn; /* NULL: eventfd */
     void              *ctx;
@@ -44,12 +46,12 @@ struct weir_request {
 static void notify(struct wi_waiter *waiter)
 {
     struct weir_request *request = WI_CONTAINER(waiter, struct weir_request, waiter);
-    wi_callback_post(&request->pool->context->callbacks, &request->callback, END);
+    wi_callback_post(&request->context->callbacks, &request->callback, END);
 }
 
 static void free_request(struct weir_request *request)
 {
-    wi_callback_untime(&request->pool->context->callbacks, &request->callback);
+    wi_callback_untime(&request->context->callbacks, &request->callback);
     wi_free(request);
 }
 
@@ -57,7 +59,7 @@ static int result_of(struct weir_request *request)
 {
     /* order(given): acquire; pairs with the queue's store. */
     if (wi_load(&request->waiter.word, acquire) == WI_GIVEN) return 0;
-    return wi_load(&request->pool->store.gate, relaxed) & WI_GATE_LOST ? WEIR_EDEVICE : WEIR_ECLOSED;
+    return wi_load(&request->context->device->lost, acquire) ? WEIR_EDEVICE : WEIR_ECLOSED;
 }
 
 static struct weir_buffer *lease_of(struct weir_request *request)
@@ -69,7 +71,7 @@ static struct weir_buffer *lease_of(struct weir_request *request)
 
 static void end(struct weir_request *request, int result)
 {
-    wi_callback_untime(&request->pool->context->callbacks, &request->callback);
+    wi_callback_untime(&request->context->callbacks, &request->callback);
     request->callback.due_ns = WEIR_FOREVER;
     request->result = result;
     if (request->fn) {
@@ -114,6 +116,8 @@ static int submit(struct weir_pool *pool, const struct weir_acquire_opts *opts, 
     if (!request) return WI_FAIL(NOMEM, .call = "calloc", .detail = "an asynchronous request");
     *request = *like;
     request->pool = pool;
+    request->context = pool->context;
+    request->buffers_max = pool->opts.buffers_max;
     request->callback.run = run;
     request->callback.due_ns = deadline_ns;
     request->waiter.notify = notify;
@@ -161,13 +165,13 @@ int weir_request_take(struct weir_request *request, struct weir_buffer **out)
         sched_yield();
         state = wi_load(&request->state, acquire);
     }
-    struct weir_pool *pool = request->pool;
-    int               result = request->result;
+    int      result = request->result;
+    uint64_t buffers_max = request->buffers_max;
     if (result == 0) *out = lease_of(request);
-    wi_callback_post(&pool->context->callbacks, &request->callback, FREE);
+    wi_callback_post(&request->context->callbacks, &request->callback, FREE);
     if (result < 0) {
         struct wi_cause cause = {.detail = "the asynchronous acquire ended without a lease", .limit = "buffers_max",
-                                 .limit_value = pool->opts.buffers_max, .setting = "weir_pool_opts.buffers_max"};
+                                 .limit_value = buffers_max, .setting = "weir_pool_opts.buffers_max"};
         return wi_fail_at(result, __FILE__, __LINE__, &cause);
     }
     return 0;
@@ -178,6 +182,6 @@ int weir_request_cancel(struct weir_request *request)
     WI_ENSURE(request, INVAL, .detail = "request is NULL");
     if (wi_queue_cancel(&request->pool->store, &request->waiter) < 0)
         return WI_FAIL(BUSY, .detail = "the request has ended already");
-    wi_callback_post(&request->pool->context->callbacks, &request->callback, FREE);
+    wi_callback_post(&request->context->callbacks, &request->callback, FREE);
     return 0;
 }

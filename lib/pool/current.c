@@ -25,7 +25,7 @@ int wi_stream_given(const struct weir_stream *stream, struct wi_stream **out)
         stream = current;
     }
     WI_TRY(wi_lease_stream(stream, out));
-    WI_ENSURE(!(*out)->held, KIND, .detail = "the handle is a graph");
+    WI_ENSURE(!wi_load(&(*out)->held, relaxed), KIND, .detail = "the handle is a graph");
     return 0;
 }
 

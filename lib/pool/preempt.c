@@ -16,11 +16,19 @@ struct question {
 
 enum { POSTED = 1 };
 
+/* A lease's low 30 bits of generation, and its priority: a lease that was not noted yet is not taken for the one before. */
+static uint32_t note_of(uint64_t generation, uint32_t priority)
+{
+    return (uint32_t)(generation << 2) | priority;
+}
+
 void wi_preempt_note(struct wi_record *record, uint32_t priority, uint64_t user)
 {
-    record->user = user;
+    uint64_t generation = wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT;
+    /* order(preempt-user): release, after the lease; pairs with the load in ask_holder(). */
+    wi_store(&record->user, user, release);
     /* order(preempt): release, after user; pairs with the load in find_victim(). */
-    wi_store(&record->priority, priority, release);
+    wi_store(&record->preempt, note_of(generation, priority), release);
 }
 
 static bool is_lease(const struct wi_record *record, uint64_t generation)
@@ -37,8 +45,10 @@ static struct wi_record *find_victim(struct weir_pool *pool, uint32_t priority, 
     for (uint32_t i = 0; i < pool->store.records_max; i++) {
         struct wi_record *record = &pool->store.records[i];
         uint64_t          word = wi_load(&record->word, acquire);
-        uint32_t          its = wi_load(&record->priority, acquire); /* order(preempt) */
+        uint32_t          note = wi_load(&record->preempt, acquire); /* order(preempt) */
+        uint32_t          its = note & 3;
         if (wi_word_state(word) != WI_LEASED || its <= lowest) continue;
+        if (note != note_of(word >> WI_GENERATION_SHIFT, its)) continue;
         if (wi_load(&record->attention, relaxed) & WI_ATTENTION_ASKED) continue;
         victim = record;
         lowest = its;
@@ -57,7 +67,8 @@ static void ask_holder(struct question *question)
     struct weir_pool *pool = question->pool;
     struct wi_record *record = question->record;
     /* The lease may end at any moment; `user` belongs to the caller's bookkeeping and stays meaningful. */
-    uint64_t user = record->user;
+    /* order(preempt-user): acquire. If it is a later lease's, the word is seen to be, too. */
+    uint64_t user = wi_load(&record->user, acquire);
     if (!is_lease(record, question->generation)) return;
     uint32_t answer = pool->opts.preempt(pool->opts.preempt_ctx, &record->face, user);
     if (answer == WEIR_PREEMPT_NOW) {

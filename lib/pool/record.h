@@ -78,7 +78,7 @@ struct wi_record {
     _Atomic uint32_t     period;    /* monitor period of the last acquire; any thread, approximate */
     struct wi_fifo_node *node;      /* a commons node; belongs to whoever owns the record */
     uint32_t             index;     /* in its store; fixed */
-    _Atomic uint32_t     priority; /* of the lease, in pools that preempt: 0 high, 2 low */
+    _Atomic uint32_t     preempt;   /* in pools that preempt: which lease has which priority; preempt.c */
 
     /*
      * Lines 2 and 3: written by the holder, or by its retire queue's reaper.
@@ -93,7 +93,7 @@ struct wi_record {
     _Atomic uint64_t       bytes_down;
     _Atomic(struct wi_side *) side; /* side.h; made on first need, kept */
     const void            *lease_site; /* return address of the acquire, for the leak report */
-    uint64_t               user;       /* of the lease, in pools that preempt */
+    _Atomic uint64_t       user;       /* of the lease, in pools that preempt */
 };
 
 _Static_assert(sizeof(struct weir_buffer) == 24, "the public prefix is part of the hot line");

@@ -16,7 +16,7 @@
 static int graph_of(const struct weir_graph *graph, struct wi_stream **out)
 {
     WI_TRY(wi_lease_stream((const struct weir_stream *)graph, out));
-    WI_ENSURE((*out)->held, KIND, .detail = "the handle is of another kind");
+    WI_ENSURE(wi_load(&(*out)->held, relaxed), KIND, .detail = "the handle is of another kind");
     return 0;
 }
 

@@ -43,7 +43,7 @@ static void read_info(const struct wi_record *record, struct weir_stream_info *o
         .shares = wi_load(&stat->shares, relaxed),
         .stream_class = stream->stream_class,
         .state = state_of(record, stream),
-        .priority = stream->priority,
+        .priority = wi_load(&stream->priority, relaxed),
         .flags = (is_shared(pool) ? WEIR_STREAM_IS_SHARED : 0) | (stream->adopted ? WEIR_STREAM_IS_ADOPTED : 0),
     };
     if (out->state == WEIR_STREAM_ACQUIRED) {
@@ -60,7 +60,7 @@ int weir_stream_info_read(const struct weir_stream *lease, struct weir_stream_in
     const struct wi_record *record = wi_record_plain(lease, NULL);
     WI_ENSURE(wi_pool_of(record)->kind == WI_POOL_STREAMS, KIND, .detail = "the handle is of another kind");
     WI_ENSURE(record->object, CLOSED, .detail = "the stream's runtime was destroyed");
-    WI_ENSURE(!((const struct wi_stream *)record->object)->held, KIND, .detail = "the handle is a graph");
+    WI_ENSURE(!wi_load(&((const struct wi_stream *)record->object)->held, relaxed), KIND, .detail = "the handle is a graph");
     read_info(record, &info);
     return wi_snapshot_export(out, &info, sizeof info);
 }

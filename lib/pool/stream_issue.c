@@ -58,7 +58,7 @@ int wi_issue_fence(struct wi_stream *stream, uint64_t *tick)
 {
     int err = 0;
     *tick = wi_stream_end_tick(stream);
-    if (!wi_load(&stream->outside, acquire) || stream->held) return 0;
+    if (!wi_load(&stream->outside, acquire) || wi_load(&stream->held, relaxed)) return 0;
     if (stream->thread && stream->thread != wi_thread_self()) return 0;
     /* Under the lock, because a sync of the whole runtime runs beside the end of an adoption. */
     pthread_mutex_lock(&stream->handle_lock);

@@ -27,7 +27,9 @@ int wi_stream_object_make(struct weir_pool *pool, struct wi_record *record, uint
     struct wi_stream *stream;
     WI_TRY(wi_stream_make(pool->context, stream_class, wi_stream_priority_of(pool, stream_class), &stream));
     /* The number that it has, not the one that was asked for. */
-    (void)device->ops->stream_priority(device, stream->handle, &stream->priority);
+    int32_t priority;
+    if (device->ops->stream_priority(device, stream->handle, &priority) == 0)
+        wi_store(&stream->priority, priority, relaxed);
     stream->record = record;
     record->object = stream;
     return 0;

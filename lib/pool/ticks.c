@@ -174,7 +174,7 @@ static void close_here(struct wi_stream *stream)
 
 static void count_operation(struct wi_stream *stream, uint64_t bytes)
 {
-    if (stream->held) return;
+    if (wi_load(&stream->held, relaxed)) return;
     uint32_t ops = wi_add(&stream->ops, 1, relaxed) + 1;
     uint64_t ops_bytes = wi_add(&stream->ops_bytes, bytes, relaxed) + bytes;
     if (wi_load(&stream->outside, relaxed)) {
@@ -310,7 +310,7 @@ int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns
 {
     int err = 0;
     if (wi_load(&stream->passed, acquire) >= tick) return 0;
-    WI_ENSURE(!stream->held, CAPTURE, .detail = "it belongs to a graph until weir_graph_forget()");
+    WI_ENSURE(!wi_load(&stream->held, relaxed), CAPTURE, .detail = "it belongs to a graph until weir_graph_forget()");
     wi_add(&stream->sleepers, 1, seq_cst);
     while (true) {
         uint32_t seen = wi_load(&stream->advanced, seq_cst); /* order(advanced) */
@@ -636,7 +636,7 @@ static void close_for_waiters_locked(struct wi_stream *stream)
 /* Must the stream be polled again, whoever waits for it? */
 static bool is_wanted_locked(struct wi_stream *stream)
 {
-    if (stream->held) return false; /* it passes by its owner's word, who sends home what waits */
+    if (wi_load(&stream->held, seq_cst)) return false; /* it passes by its owner's word, who sends home what waits */
     if (stream->waiting > 0) return true;
     if (wi_load(&stream->failed, acquire)) return false;
     if (wi_load(&stream->sleepers, seq_cst)) return true;
@@ -666,7 +666,7 @@ bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)
 
 void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper)
 {
-    wi_assert(stream->held);
+    wi_assert(wi_load(&stream->held, relaxed));
     uint64_t tick = wi_add(&stream->open, 1, seq_cst);
     wi_fence(seq_cst); /* C2 order(tick-fence) */
     while (!try_reap_lock(stream)) sched_yield();

@@ -63,9 +63,9 @@ struct wi_stream {
     struct wi_record  *record; /* its lease, NULL for the monitor's own */
     uint32_t           number; /* in context->stream */
     uint32_t           stream_class;
-    int32_t            priority;
+    _Atomic int32_t    priority;
     uint32_t           adopted; /* 1: the handle belongs to the host program */
-    uint32_t           held;    /* 1: there is no handle; ticks pass by wi_stream_pass() only */
+    _Atomic uint32_t   held;    /* 1: there is no handle; ticks pass by wi_stream_pass() only */
     struct wi_thread  *thread; /* a per-thread default stream: whose; else NULL */
     struct wi_stream  *graph;  /* what is captured belongs to it; the holder's */
     uint64_t           graph_generation; /* of the graph's lease */

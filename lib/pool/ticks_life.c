@@ -39,7 +39,7 @@ int wi_stream_make(struct wi_context *context, uint32_t stream_class, int32_t pr
     const struct wi_device_ops *ops = context->device->ops;
     struct wi_stream           *stream = new_stream(context, stream_class);
     if (!stream) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a stream record");
-    stream->priority = priority;
+    wi_store(&stream->priority, priority, relaxed);
 
     int err = ops->stream_create(context->device, priority, &stream->handle);
     if (err < 0) goto free_stream;
@@ -84,7 +84,8 @@ void wi_stream_bind(struct wi_stream *stream, void *handle)
     pthread_mutex_lock(&stream->handle_lock);
     stream->handle = handle;
     stream->adopted = 1;
-    stream->held = handle == NULL;
+    /* seq_cst, as K4: the keeper that takes it for held still, and disarms, looks again and sees this. */
+    wi_store(&stream->held, handle == NULL, seq_cst);
     wi_store(&stream->outside, 1, relaxed);
     wi_store(&stream->gone, 0, release);
     pthread_mutex_unlock(&stream->handle_lock);

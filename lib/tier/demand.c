@@ -55,7 +55,7 @@ int wi_demand_wait(struct wi_tier *tier, const struct wi_want *want)
     if (err == WEIR_ECLOSED) return WI_FAIL(CLOSED, .detail = "the pool was destroyed: its buffers move no more");
     if (err == WEIR_EEXCEEDS)
         return WI_FAIL(EXCEEDS, .limit = "budget of the tier", .wanted = 1,
-                       .limit_value = tier->arena[want->slowest == WEIR_TIER_PINNED ? WEIR_TIER_PINNED : WEIR_TIER_DEVICE].limit,
+                       .limit_value = wi_load(&tier->arena[want->slowest == WEIR_TIER_PINNED ? WEIR_TIER_PINNED : WEIR_TIER_DEVICE].limit, relaxed),
                        .setting = "weir_tier_opts.device_buffers or pinned_buffers");
     if (err == WEIR_EDEVICE) return WI_FAIL_BLAMED(DEVICE, &tier->blame, .detail = "the device failed a move");
     return err;
@@ -108,15 +108,16 @@ static bool may_come_free(const struct wi_tier *tier, uint32_t in)
 static int move_now(struct wi_tier *tier, uint32_t index, uint32_t to)
 {
     struct wi_arena *arena = &tier->arena[to];
-    if (to != WEIR_TIER_PAGEABLE && arena->used >= arena->limit) wi_limbo_settle_locked(tier);
-    if (to != WEIR_TIER_PAGEABLE && arena->used >= arena->limit) {
-        uint32_t       victim = arena->limit > 0 ? coldest(tier, arena) : WI_NOBODY;
+    size_t limit = wi_load(&arena->limit, relaxed); /* changed under the lock only */
+    if (to != WEIR_TIER_PAGEABLE && arena->used >= limit) wi_limbo_settle_locked(tier);
+    if (to != WEIR_TIER_PAGEABLE && arena->used >= limit) {
+        uint32_t       victim = limit > 0 ? coldest(tier, arena) : WI_NOBODY;
         struct wi_move down = {.index = victim, .to = WEIR_TIER_PAGEABLE};
-        if (victim == WI_NOBODY) return arena->limit > 0 && may_come_free(tier, to) ? WEIR_EAGAIN : WEIR_EEXCEEDS;
+        if (victim == WI_NOBODY) return limit > 0 && may_come_free(tier, to) ? WEIR_EAGAIN : WEIR_EEXCEEDS;
         wi_mover_run_locked(tier, &down, 1);
         tell(tier, victim);
         if (down.result < 0) return down.result;
-        if (arena->used >= arena->limit + 1) return WEIR_EAGAIN; /* its old block is still being read */
+        if (arena->used >= limit + 1) return WEIR_EAGAIN; /* its old block is still being read */
     }
     struct wi_move move = {.index = index, .to = to};
     wi_mover_run_locked(tier, &move, 1);
@@ -138,7 +139,7 @@ static int serve(struct wi_tier *tier, const struct wi_want *want)
     if (wi_load(&place->flags, seq_cst) & WI_PLACE_STAYS) return WEIR_EBUSY; /* weir_buffer_set_pinned() */
     for (uint32_t i = 0; i <= want->slowest - want->fastest && result == WEIR_EEXCEEDS; i++) {
         uint32_t to = now > want->slowest ? want->slowest - i : want->fastest + i;
-        if (to != WEIR_TIER_PAGEABLE && tier->arena[to].limit == 0) continue;
+        if (to != WEIR_TIER_PAGEABLE && wi_load(&tier->arena[to].limit, relaxed) == 0) continue;
         result = move_now(tier, want->index, to);
     }
     return result;

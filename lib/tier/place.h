@@ -76,7 +76,7 @@ struct wi_arena {
     uint32_t       *spare; /* stack of free blocks */
     uint32_t       *owner; /* of each block: the buffer's index, or WI_NOBODY */
     size_t          spare_count;
-    size_t          limit; /* budget in blocks: kept by the policy, and by demands */
+    _Atomic size_t  limit; /* budget in blocks: kept by the policy, and by demands; written under the lock */
     size_t          used;  /* blocks with an owner; in limbo ones included */
 };
 

@@ -36,7 +36,7 @@ static int make_arena(struct wi_tier *tier, uint32_t in, size_t blocks)
     struct wi_budget     *budget[] = {&context->device_memory, &context->pinned, &context->pageable};
     struct wi_arena      *arena = &tier->arena[in];
     if (blocks == 0) return 0;
-    arena->limit = blocks;
+    wi_store(&arena->limit, blocks, relaxed);
     size_t made = in == WEIR_TIER_PAGEABLE ? blocks : blocks + slack_for(blocks);
     struct wi_slab_opts opts = {.device = context->device, .budget = budget[in], .memory = memory[in],
                                 .block_bytes = tier->opts.buffer_bytes, .blocks = made};
@@ -450,8 +450,8 @@ int weir_tier_set_budget(struct weir_pool *pool, struct weir_tier_budget budget)
               .setting = "weir_tier_opts.pinned_buffers");
     const size_t capacity[WEIR_BOUNDARIES] = {budget.device_buffers, budget.pinned_buffers};
     pthread_mutex_lock(&tier->lock);
-    tier->arena[WEIR_TIER_DEVICE].limit = budget.device_buffers;
-    tier->arena[WEIR_TIER_PINNED].limit = budget.pinned_buffers;
+    wi_store(&tier->arena[WEIR_TIER_DEVICE].limit, budget.device_buffers, relaxed);
+    wi_store(&tier->arena[WEIR_TIER_PINNED].limit, budget.pinned_buffers, relaxed);
     tier->policy.resize(tier->policy_ctx, capacity);
     pthread_mutex_unlock(&tier->lock);
     return 0;
@@ -466,8 +466,8 @@ int weir_tier_stats_read(struct weir_pool *pool, struct weir_tier_stats *out)
         .buffers_device = wi_load(&tier->stat.buffers[WEIR_TIER_DEVICE], relaxed),
         .buffers_pinned = wi_load(&tier->stat.buffers[WEIR_TIER_PINNED], relaxed),
         .buffers_pageable = wi_load(&tier->stat.buffers[WEIR_TIER_PAGEABLE], relaxed),
-        .budget_device = tier->arena[WEIR_TIER_DEVICE].limit,
-        .budget_pinned = tier->arena[WEIR_TIER_PINNED].limit,
+        .budget_device = wi_load(&tier->arena[WEIR_TIER_DEVICE].limit, relaxed),
+        .budget_pinned = wi_load(&tier->arena[WEIR_TIER_PINNED].limit, relaxed),
         .periods = wi_load(&tier->stat.periods, relaxed),
         .promotions_device = wi_load(&tier->stat.promotions_device, relaxed),
         .promotions_pinned = wi_load(&tier->stat.promotions_pinned, relaxed),
