@@ -107,7 +107,7 @@ bool wi_mark_same_stream(uint64_t mark, uint64_t other)
 static void note_work(struct wi_stream *stream, uint64_t tick)
 {
     uint64_t latest = wi_load(&stream->latest, relaxed);
-    if (stream->held) return; /* it passes by its owner's word */
+    if (wi_load(&stream->held, relaxed)) return; /* it passes by its owner's word */
     /* order(tick-latest): release, a maximum; pairs with the load in wi_stream_end_tick(). */
     while (latest < tick && !wi_cas(&stream->latest, &latest, tick, release)) {}
 }
