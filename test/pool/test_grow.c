@@ -65,6 +65,19 @@ Test(grow, memory_returns_to_the_system)
     weir_runtime_destroy(rt);
 }
 
+Test(shrink, never_goes_below_the_minimum)
+{
+    open_pool(4, 64);
+    ok(weir_pool_reserve(pool, 16));
+    ok(weir_pool_trim(pool, 0, WEIR_FOREVER));
+    cr_assert_eq(pool_stats(pool).total, 4);
+    ok(weir_pool_trim(pool, 0, WEIR_FOREVER));
+    cr_assert_eq(pool_stats(pool).total, 4);
+    assert_law(pool);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
 Test(grow, trim_leaves_leases_alone)
 {
     struct weir_buffer *buffer[16], *held;

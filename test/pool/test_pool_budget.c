@@ -2,6 +2,10 @@
 /* Budgets and sizes: what exceeds is refused by name, nothing is rounded up for nothing, a cancelled pool leaves nothing. */
 #include "pool/fixture.h"
 
+#include "device/host.h"
+#include "pool/context.h"
+
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -94,6 +98,26 @@ Test(budget, pageable_is_never_taken_in_silence)
     weir_runtime_destroy(rt);
 }
 
+/* Where nothing can be pinned: an error for who did not accept pageable memory, and for who did it is told. */
+Test(budget, where_pinning_fails_pageable_is_for_who_accepts_it)
+{
+    open_runtime();
+    struct wi_device *device = wi_context_of(rt)->device;
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    for (unsigned accepted = 0; accepted < 2; accepted++) {
+        struct wi_emu_fault fault = {.op = WI_EMU_HOST_REGISTER, .nth = 1, .code = WEIR_ENOSYS};
+        cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+        fault.op = WI_EMU_HOST_ALLOC;
+        cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+        int err = weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = MIB, .buffers_min = 1,
+                                                 .flags = accepted ? WEIR_POOL_PAGEABLE_OK : 0), &pool);
+        cr_assert_eq(err, accepted ? 0 : WEIR_ENOSYS, "%s", weir_errname(err));
+    }
+    cr_assert_eq(pool_stats(pool).memory, WEIR_MEMORY_PAGEABLE);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
 /* To 512 bytes, and the whole to pages; never to a power of two. */
 Test(size, is_exact)
 {
@@ -153,6 +177,30 @@ Test(progress, is_told_while_a_pool_is_made_and_reserved)
     ok(weir_pool_reserve(pool, 5));
     cr_assert_eq(watcher.last, 3 * MIB);
     weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+static size_t mapped_bytes(void)
+{
+    size_t pages = 0;
+    FILE  *file = fopen("/proc/self/statm", "r");
+    cr_assert_not_null(file);
+    cr_assert_eq(fscanf(file, "%zu", &pages), 1);
+    (void)fclose(file);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+Test(progress, a_cancel_unmaps_its_memory)
+{
+    size_t before = 0;
+    rt = make_runtime();
+    for (unsigned i = 0; i < 20; i++) {
+        struct watcher watcher = {.cancel_at = 1};
+        answers(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 64 * MIB, .buffers_min = 1, .progress = on_progress,
+                                               .progress_ctx = &watcher), &pool), CANCELED);
+        if (i == 0) before = mapped_bytes(); /* what threads need is mapped now */
+    }
+    cr_assert_lt(mapped_bytes(), before + 10 * 64 * MIB);
     weir_runtime_destroy(rt);
 }
 

@@ -9,6 +9,8 @@
 
 #include <pthread.h>
 #include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #define MS      UINT64_C(1000000)
 #define THREADS 24
@@ -175,31 +177,36 @@ Test(wait, one_release_serves_a_whole_queue, .timeout = 240)
     close_pool();
 }
 
-/* A waiter of the lowest class is not starved by a stream of high ones: it moves up when it has waited long. */
-static void *press(void *arg)
-{
-    (void)arg;
-    while (!wi_load(&stop, relaxed)) {
-        struct weir_buffer *buffer;
-        ok(weir_buffer_acquire_with(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_HIGH), WEIR_FOREVER, &buffer));
-        nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
-        ok(weir_buffer_release(buffer));
-    }
-    return NULL;
-}
-
+/*
+ * A waiter of the lowest class is not starved by a stream of high ones: it moves up when it has waited long. At each
+ * release a high one is queued, so nothing but its age can bring the low one its turn.
+ */
 Test(wait, nobody_starves, .timeout = 240)
 {
-    pthread_t           thread[4];
-    struct weir_buffer *buffer;
+    struct weir_request *low, *high = NULL;
+    struct weir_buffer  *held, *lows = NULL;
+    unsigned             passed_by = 0;
+    int                  told = eventfd(0, EFD_CLOEXEC), err;
     setenv("WEIR_WAITER_AGE_MS", "20", 1);
     open_pool(1);
-    for (int i = 0; i < 4; i++) cr_assert_eq(pthread_create(&thread[i], NULL, press, NULL), 0);
-    for (int i = 0; i < 3; i++) {
-        ok(weir_buffer_acquire_with(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_LOW), weir_deadline_after_ns(20000 * MS), &buffer));
-        ok(weir_buffer_release(buffer));
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &held));
+    ok(weir_buffer_acquire_eventfd(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_LOW), WEIR_FOREVER, told, &low));
+    uint64_t until_ns = weir_deadline_after_ns(20000 * MS);
+    while (!lows) {
+        cr_assert(weir_clock_ns() < until_ns, "passed by %u times", passed_by);
+        ok(weir_buffer_acquire_eventfd(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_HIGH), WEIR_FOREVER, told,
+                                       &high));
+        ok(weir_buffer_release(held));
+        held = NULL;
+        eventually((err = weir_request_take(high, &held)) != WEIR_EAGAIN ||
+                   (err = weir_request_take(low, &lows)) != WEIR_EAGAIN);
+        ok(err);
+        passed_by += held != NULL;
     }
-    wi_store(&stop, 1, relaxed);
-    for (int i = 0; i < 4; i++) pthread_join(thread[i], NULL);
+    cr_assert_gt(passed_by, 0, "a high one goes first");
+    ok(weir_buffer_release(lows));
+    eventually(weir_request_take(high, &held) == 0);
+    ok(weir_buffer_release(held));
+    close(told);
     close_pool();
 }

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Every code of weir/error.h: it can be provoked, and its text names the limit, the setting, or what was wrong. */
-#include "pool/fixture.h"
+#include "pool/stream_fixture.h"
 
 #include "base/alloc.h"
 #include "device/host.h"
 #include "pool/context.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define MS UINT64_C(1000000)
 
 static struct weir_runtime *rt;
 static struct weir_pool    *pool;
@@ -61,7 +60,7 @@ static void assert_told(int answer, int code, const char *name, const char *name
     Test(errors, name) { assert_told(provoke_##name(), WEIR_E##name, #name, names); }              \
     static int provoke_##name(void)
 
-/* Codes of parts that have tests of their own. */
+/* Codes of parts that are built where their libraries are found, and have tests of their own. */
 #define ELSEWHERE(name, where)                                                                     \
     static int provoke_##name(void) { return WEIR_E##name; }                                       \
     Test(errors, name) { cr_skip_test(#name " is provoked " where); }
@@ -151,7 +150,21 @@ PROVOKE(DEVMEM, "WEIR_HOST_MODEL")
     return weir_device_alloc(rt, 2 << 20, &target);
 }
 
-ELSEWHERE(PRESSURE, "by memory pressure: test/tier")
+PROVOKE(PRESSURE, "priority LOW is refused")
+{
+    char                 path[] = "/tmp/weir-errors-XXXXXX";
+    struct weir_pressure now = {.struct_size = sizeof now};
+    struct weir_buffer  *none;
+    int                  file = mkstemp(path);
+    open_pool(1);
+    cr_assert_gt(dprintf(file, "some avg10=99.00 avg60=99.00 avg300=99.00 total=5\n"), 0);
+    close(file);
+    ok(weir_pressure_set(rt, WEIR_OPTS(pressure, .psi_path = path)));
+    ok(weir_pressure_read(rt, &now));
+    cr_assert_eq(now.level, WEIR_CRITICAL);
+    unlink(path);
+    return weir_buffer_acquire_with(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_LOW), WEIR_NOW, &none);
+}
 
 static void *wait_until_closed(void *arg)
 {
@@ -240,7 +253,15 @@ PROVOKE(EXCEEDS, "pinned_bytes_max 1048576, wanted 2097152; raise WEIR_PINNED_BY
     return weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 1 << 20, .buffers_min = 2), &pool);
 }
 
-ELSEWHERE(CAPTURE, "by streams that are being captured: test/pool, test/runtime")
+PROVOKE(CAPTURE, "weir_stream_capture_into()")
+{
+    struct weir_stream *adopted;
+    open_pool(1);
+    void *handle = make_handle(rt);
+    ok(weir_stream_adopt(rt, handle, &adopted));
+    wi_emu_capture_begin(wi_host_emu(wi_context_of(rt)->device), handle);
+    return weir_stream_delay(adopted, 1);
+}
 
 PROVOKE(NODRIVER, "WEIR_CUDA_LIBRARY")
 {
