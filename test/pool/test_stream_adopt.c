@@ -65,6 +65,25 @@ Test(adopt, copies_and_waits_work)
     close_all();
 }
 
+Test(adopt, its_priority_is_the_drivers)
+{
+    struct weir_runtime_info info = {.struct_size = sizeof info};
+    open_all(NULL);
+    struct wi_device *device = wi_context_of(rt)->device;
+    ok(weir_runtime_info_read(rt, &info));
+    cr_assert_neq(info.stream_priority_greatest, info.stream_priority_least);
+    const int32_t wanted[] = {info.stream_priority_greatest, info.stream_priority_least};
+    for (int i = 0; i < 2; i++) {
+        void *handle;
+        ok(device->ops->stream_create(device, wanted[i], &handle));
+        struct weir_stream *stream = adopt(handle);
+        cr_assert_eq(stream_info(stream).priority, wanted[i]);
+        ok(weir_stream_disown(stream));
+        drop_handle(rt, handle);
+    }
+    close_all();
+}
+
 /* The guard of an adopted stream keeps a buffer back like any other. */
 Test(adopt, guards_and_retire_work)
 {
