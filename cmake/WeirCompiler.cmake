@@ -37,7 +37,10 @@ target_compile_options(weir_build_flags INTERFACE -fmacro-prefix-map=${PROJECT_S
 if(WEIR_CUDA)
     target_compile_definitions(weir_build_flags INTERFACE WI_CUDA=1)
 endif()
-if(WEIR_HAVE_SDT)
+if(NOT WEIR_TRACE)
+    target_compile_definitions(weir_build_flags INTERFACE WI_TRACE_OFF=1)
+endif()
+if(WEIR_TRACE AND WEIR_HAVE_SDT)
     target_compile_definitions(weir_build_flags INTERFACE WI_TRACE=1)
 endif()
 # Concurrency Kit's double-width compare and swap.

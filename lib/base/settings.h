@@ -30,6 +30,7 @@
     X(leaks, "WEIR_LEAKS", COUNT, "0", "1: keep the call site of each lease for the leak report")  \
     X(host_model, "WEIR_HOST_MODEL", TEXT, "", "cost model of the host backend, such as up=25G,down=25G,latency=5us,memory=8G; empty: the default") \
     X(cuda_library, "WEIR_CUDA_LIBRARY", TEXT, "libcuda.so.1", "driver library of the cuda backend") \
+    X(nvtx, "WEIR_NVTX", TEXT, "", "library that takes ranges and names for NVIDIA's profilers, such as libnvToolsExt.so.1; empty: none") \
     X(stats, "WEIR_STATS", TEXT, "", "shm: publish a live page for `weir top`")                    \
     X(stats_at_exit, "WEIR_STATS_AT_EXIT", TEXT, "", "json or prometheus, with :path if not to the standard error: statistics when a runtime is destroyed; json adds a line, prometheus replaces the file; %p in the path is the process")
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* buffer.c - leases on buffers: acquire and release */
 #include "base/options.h"
+#include "base/trace.h"
 #include "pool/preempt.h"
 #include "pool/watch.h"
 #include <weir/pressure.h>
@@ -40,6 +41,7 @@ static WI_COLD int acquire_cold(struct weir_pool *pool, const struct wi_ask *ask
     note_use(pool, record);
     if (pool->opts.preempt) wi_preempt_note(record, ask->priority, user);
     *out = (struct weir_buffer *)wi_watch_lease(record, site);
+    WI_TRACE_POINT(acquire, pool, record);
     return 0;
 }
 
@@ -49,6 +51,7 @@ int weir_buffer_acquire(struct weir_pool *pool, uint64_t deadline_ns, struct wei
         struct wi_record *record = wi_store_hit(&pool->store);
         if (WI_LIKELY(record != NULL)) {
             *out = &record->face;
+            WI_TRACE_POINT(acquire, pool, record);
             return 0;
         }
     }
@@ -117,6 +120,7 @@ static WI_COLD int release_cold(struct weir_buffer *buffer)
     WI_TRY(wi_process_check());
     WI_ENSURE(wi_record_valid(buffer), FOREIGN, .detail = "not a buffer of this process's weir");
     WI_TRY(wi_watch_release(buffer, &record));
+    WI_TRACE_POINT(release, record);
     if (wi_load(&record->attention, relaxed)) return refuse(wi_pool_release_attentive(record));
     return refuse(wi_store_release(record));
 }
@@ -126,6 +130,7 @@ int weir_buffer_release(struct weir_buffer *buffer)
     struct wi_record *record = (struct wi_record *)buffer;
     if (WI_UNLIKELY(!wi_record_valid(buffer) || wi_watching || wi_load(&record->attention, relaxed)))
         return release_cold(buffer);
+    WI_TRACE_POINT(release, record);
     int err = wi_store_release(record);
     return WI_LIKELY(err == 0) ? 0 : refuse(err);
 }

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/settings.h"
+#include "base/trace.h"
 
 #include <string.h>
 
@@ -383,8 +384,11 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
     struct wi_waiter *waiter = &wi_thread_self()->waiter;
     if (!timed) begin_ns = weir_clock_ns(); /* every wait is timed */
     waiter->since_ns = begin_ns;
-    int      err = wi_queue_wait(store, ask, waiter, out);
+    WI_TRACE_RANGE_BEGIN("wait", "for a free object");
+    int err = wi_queue_wait(store, ask, waiter, out);
+    WI_TRACE_RANGE_END();
     uint64_t took_ns = weir_clock_ns() - begin_ns;
+    WI_TRACE_POINT(wait, store, took_ns, err); /* the store is the first member of its pool */
     if (err == 0 || err == WEIR_ETIMEDOUT) wi_histogram_add(&store->wait, took_ns);
     if (err == 0) wi_histogram_add(&store->acquire, took_ns);
     if (err == WEIR_EAGAIN || err == WEIR_ETIMEDOUT) wi_add(&store->stat.timeouts, 1, relaxed);

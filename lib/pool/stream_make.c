@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_make.c - making the pools of streams, and shared streams on first use; see stream_class.h */
 #include "base/alloc.h"
+#include "base/trace.h"
 #include "pool/lease.h"
 #include "pool/runtime_pools.h"
 #include "pool/stream_class.h"
@@ -30,6 +31,7 @@ int wi_stream_object_make(struct weir_pool *pool, struct wi_record *record, uint
     int32_t priority;
     if (device->ops->stream_priority(device, stream->handle, &priority) == 0)
         wi_store(&stream->priority, priority, relaxed);
+    if (device->ops != &wi_device_host) wi_nvtx_name_stream(stream->handle, pool->name);
     stream->record = record;
     record->object = stream;
     return 0;

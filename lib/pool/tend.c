@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tend.c - the monitor's visit to a pool: grow ahead of demand, shrink after a quiet time */
 #include "base/log.h"
+#include "base/trace.h"
 #include "pool/grow.h"
 
 #include <weir/error.h>
@@ -19,7 +20,10 @@ static size_t size_after_growth(const struct weir_pool *pool, size_t total)
 static void grow(struct weir_pool *pool, size_t total, uint64_t now_ns)
 {
     size_t target = size_after_growth(pool, total);
-    int    err = wi_pool_grow_locked(pool, target - total, NULL);
+    WI_TRACE_RANGE_BEGIN("grow", pool->name);
+    int err = wi_pool_grow_locked(pool, target - total, NULL);
+    WI_TRACE_RANGE_END();
+    WI_TRACE_POINT(grow, pool, pool->name, total, target, err);
     if (err < 0) {
         char text[256];
         wi_kick(&pool->context->keeper); /* what was on its way out may have come back all the same */

@@ -2,6 +2,7 @@
 /* keeper.c - the thread that brings things home; see runtime.h */
 #include "base/log.h"
 #include "base/settings.h"
+#include "base/trace.h"
 #include "pool/poll.h"
 #include "runtime/runtime.h"
 #include "sync/start.h"
@@ -66,6 +67,7 @@ static void *keeper_main(void *arg)
     uint64_t             pause_ns = first_ns;
     wi_is_keeper = true;
     (void)prctl(PR_SET_NAME, "weir-keeper");
+    wi_nvtx_name_thread("weir keeper");
     (void)prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
     while (true) {
         uint32_t seen = wi_kick_begin(kick);

@@ -2,6 +2,7 @@
 /* monitor.c - the thread that may block in the driver: growth, shrinking, freeing; see runtime.h */
 #include "base/log.h"
 #include "base/settings.h"
+#include "base/trace.h"
 #include "runtime/page.h"
 #include "runtime/pressure.h"
 #include "sync/start.h"
@@ -60,6 +61,7 @@ static void *monitor_main(void *arg)
     uint64_t             activity_before = 0;
     unsigned             quiet = 0;
     (void)prctl(PR_SET_NAME, "weir-monitor");
+    wi_nvtx_name_thread("weir monitor");
     while (true) {
         uint32_t seen = wi_kick_begin(kick);
         if (wi_load(&rt->stop, acquire)) break;

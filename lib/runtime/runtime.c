@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/options.h"
 #include "base/settings.h"
+#include "base/trace.h"
 #include "pool/grow.h"
 #include "pool/stream_class.h"
 #include "pool/watch.h"
@@ -190,6 +191,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     WI_ENSURE(filled.flags == 0, OPTS, .detail = "flags must be 0");
     pthread_once(&fork_once, watch_forks);
     wi_watch_start();
+    wi_nvtx_start();
     WI_TRY(wi_device_open(filled.backend, filled.device, &device));
 
     struct weir_runtime *rt = take_block();

@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/trace.h"
 #include "sync/reader.h"
 #include "tier/copy.h"
 
@@ -106,7 +107,12 @@ static void count_move(struct wi_tier *tier, uint32_t from, uint32_t to, bool co
 {
     if (to == WEIR_TIER_DEVICE) wi_bump(&tier->stat.promotions_device, 1);
     if (to == WEIR_TIER_PINNED && from == WEIR_TIER_PAGEABLE) wi_bump(&tier->stat.promotions_pinned, 1);
-    if (to > from) wi_bump(&tier->stat.demotions, 1);
+    if (to > from) {
+        WI_TRACE_POINT(demote, tier->pool, tier->pool->name, from, to, copied);
+        wi_bump(&tier->stat.demotions, 1);
+    } else {
+        WI_TRACE_POINT(promote, tier->pool, tier->pool->name, from, to);
+    }
     if (to > from && !copied) wi_bump(&tier->stat.demotions_clean, 1);
     if (copied) wi_bump(&tier->stat.bytes_moved, tier->opts.buffer_bytes);
     wi_add(&tier->stat.buffers[from], (uint64_t)-1, relaxed);

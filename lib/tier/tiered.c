@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "base/trace.h"
 #include "pool/watch.h"
 #include "sync/reader.h"
 #include "tier/copy.h"
@@ -285,7 +286,11 @@ static void step_locked(struct wi_tier *tier, uint64_t now_ns)
         .pressure = wi_load(&tier->context->pressure, relaxed),
     };
     size_t moves = tier->policy.period(tier->policy_ctx, &period, tier->moves);
-    if (moves > 0) make_moves(tier, tier->moves, moves);
+    if (moves > 0) {
+        WI_TRACE_RANGE_BEGIN("move", tier->pool->name);
+        make_moves(tier, tier->moves, moves);
+        WI_TRACE_RANGE_END();
+    }
     wi_bump(&tier->stat.periods, 1);
 }
 
