@@ -154,7 +154,9 @@ WEIR_API int weir_stream_totals_read(struct weir_runtime *rt, uint32_t stream_cl
     X(monitor_wakeups, "counter", "rounds of the monitor thread")                                  \
     X(ticks_recorded, "counter", "events recorded to learn when buffers are free")                 \
     X(ticks_queried, "counter", "queries of those events")                                         \
-    X(lost, "gauge", "1 when the device is lost")
+    X(lost, "gauge", "1 when the device is lost")                                                  \
+    /* Beside driver_calls; they take no lock of the driver. Neither has what opening and closing a device takes. */ \
+    X(driver_thread_calls, "counter", "calls of the device driver for the thread's context and capture mode")
 
 struct weir_runtime_stats {
     size_t   struct_size;

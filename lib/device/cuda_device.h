@@ -9,7 +9,7 @@
  *     return wi_cuda_leave(&scope, WI_CUDA_WORK, "cuEventRecord", result);
  *
  * Leaving puts back what entering changed on the thread (its current context, its capture mode), counts
- * the call, turns the driver's result into a recorded code, and notices that the device is lost.
+ * the calls, turns the driver's result into a recorded code, and notices that the device is lost.
  */
 #ifndef WI_CUDA_DEVICE_H
 #define WI_CUDA_DEVICE_H
@@ -60,6 +60,7 @@ struct wi_cuda_scope {
     const struct wi_cu *cu;
     bool                pushed;
     bool                relaxed;
+    uint32_t            thread_calls; /* made for this one */
     unsigned            mode; /* the thread's own capture mode while relaxed */
 };
 

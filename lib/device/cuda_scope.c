@@ -5,7 +5,7 @@
 
 /*
  * The context and the capture mode belong to the thread: these calls take no lock of the driver and touch
- * no device. They are not counted in device->calls, which stands for calls that do.
+ * no device. They are counted in device->thread_calls; device->calls stands for calls that do.
  */
 static wi_cu_result change_thread(struct wi_cuda_scope *scope, uint32_t needs, const char **call)
 {
@@ -14,9 +14,11 @@ static wi_cu_result change_thread(struct wi_cuda_scope *scope, uint32_t needs, c
     if (needs & WI_CUDA_CONTEXT) {
         struct CUctx_st *current = NULL;
         *call = "cuCtxGetCurrent";
+        scope->thread_calls++;
         result = cu->context_current(&current);
         if (result == WI_CU_SUCCESS && current != scope->cuda->context) {
             *call = "cuCtxPushCurrent";
+            scope->thread_calls++;
             result = cu->context_push(scope->cuda->context);
             scope->pushed = result == WI_CU_SUCCESS;
         }
@@ -24,6 +26,7 @@ static wi_cu_result change_thread(struct wi_cuda_scope *scope, uint32_t needs, c
     if (result == WI_CU_SUCCESS && (needs & WI_CUDA_RELAXED) && cu->capture_mode != NULL) {
         *call = "cuThreadExchangeStreamCaptureMode";
         scope->mode = WI_CU_CAPTURE_RELAXED;
+        scope->thread_calls++;
         result = cu->capture_mode(&scope->mode);
         scope->relaxed = result == WI_CU_SUCCESS;
     }
@@ -36,6 +39,7 @@ static void restore_thread(struct wi_cuda_scope *scope)
     const struct wi_cu *cu = scope->cu;
     wi_cu_result        result = WI_CU_SUCCESS;
     const char         *call = "cuThreadExchangeStreamCaptureMode";
+    scope->thread_calls += (uint32_t)scope->relaxed + (uint32_t)scope->pushed;
     if (scope->relaxed) result = cu->capture_mode(&scope->mode);
     if (scope->pushed) {
         struct CUctx_st *popped = NULL;
@@ -66,6 +70,7 @@ int wi_cuda_enter(struct wi_device *device, uint32_t needs, struct wi_cuda_scope
     wi_cu_result result = change_thread(scope, needs, &call);
     if (WI_LIKELY(result == WI_CU_SUCCESS)) return 0;
     restore_thread(scope);
+    wi_add(&device->thread_calls, scope->thread_calls, relaxed);
     int err = wi_cuda_failed(cuda, WI_CUDA_WORK, call, result);
     if (wi_load(&device->lost, relaxed) == 0)
         wi_log(WARN, "cuda", "device %u: the thread could not be made ready: %s answered %u, %s",
@@ -78,6 +83,7 @@ int wi_cuda_leave_at(struct wi_cuda_scope *scope, enum wi_cuda_subject subject, 
 {
     wi_add(&scope->cuda->base.calls, 1, relaxed);
     if (scope->pushed || scope->relaxed) restore_thread(scope);
+    if (scope->thread_calls) wi_add(&scope->cuda->base.thread_calls, scope->thread_calls, relaxed);
     if (WI_LIKELY(result == WI_CU_SUCCESS)) return 0;
     /* An answer and no failure: nothing is recorded. */
     if (WI_LIKELY(result == WI_CU_NOT_READY)) return WEIR_EAGAIN;

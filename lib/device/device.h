@@ -106,6 +106,8 @@ struct wi_device {
     uint32_t                    ordinal;
     _Atomic uint32_t            lost;  /* 1: the device is lost; set once, by wi_device_lose() */
     _Atomic uint64_t            calls; /* driver calls made, for stats and tests */
+    /* Those that only ask for or change the calling thread's state: its context, its capture mode. Not in `calls`. */
+    _Atomic uint64_t thread_calls;
     /* Told once, by whoever finds the loss, on any thread: must not block. Set before the device is shared; or NULL. */
     void (*lost_fn)(void *ctx);
     void  *lost_ctx;

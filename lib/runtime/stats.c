@@ -34,6 +34,7 @@ static void read_runtime(struct weir_runtime *rt, struct weir_runtime_stats *out
         .ticks_recorded = wi_load(&context->ticks_recorded, relaxed),
         .ticks_queried = wi_load(&context->ticks_queried, relaxed),
         .lost = wi_load(&context->device->lost, relaxed),
+        .driver_thread_calls = wi_load(&context->device->thread_calls, relaxed),
     };
     pthread_mutex_lock(&rt->pools_lock);
     for (struct weir_pool *pool = rt->pools; pool; pool = pool->next) out->pools += pool->kind <= WI_POOL_TIERED;
