@@ -105,6 +105,7 @@ struct weir_pool {
         _Atomic uint64_t uploads, downloads, timed, timed_bytes, timed_ns, hazards;
     } stat;
     struct wi_sample sample[WI_SAMPLES];
+    _Atomic uint64_t samples_missed;
 };
 
 struct wi_pool_spec {

@@ -5,6 +5,7 @@
 #include "pool/check.h"
 #include "pool/pool.h"
 #include "pool/side.h"
+#include "pool/ticks.h"
 
 static bool device_answers(const struct wi_context *context)
 {
@@ -35,7 +36,8 @@ static void note_time(struct weir_pool *pool, const struct wi_sample *sample, ui
     wi_add(&pool->stat.timed_ns, took_ns, relaxed);
 }
 
-void wi_samples_read(struct weir_pool *pool)
+/* `passed`: only those whose tick is known to have passed, so that no question is asked too early. */
+static void read_samples(struct weir_pool *pool, bool passed)
 {
     struct wi_device *device = pool->context->device;
     for (unsigned i = 0; i < WI_SAMPLES; i++) {
@@ -43,10 +45,17 @@ void wi_samples_read(struct weir_pool *pool)
         uint64_t          took_ns = 0;
         if (wi_load(&sample->state, relaxed) != WI_SAMPLE_QUEUED || !device_answers(pool->context)) continue;
         if (!take(sample, WI_SAMPLE_QUEUED)) continue;
-        int err = device->ops->event_elapsed(device, sample->start, sample->end, &took_ns);
+        int err = WEIR_EAGAIN;
+        if (!passed || wi_load(&sample->stream->passed, relaxed) >= sample->tick)
+            err = device->ops->event_elapsed(device, sample->start, sample->end, &took_ns);
         if (err == 0) note_time(pool, sample, took_ns);
         put(sample, err == WEIR_EAGAIN ? WI_SAMPLE_QUEUED : WI_SAMPLE_IDLE);
     }
+}
+
+void wi_samples_read(struct weir_pool *pool)
+{
+    read_samples(pool, false);
 }
 
 void wi_samples_free(struct weir_pool *pool)
@@ -81,7 +90,7 @@ static WI_COLD void not_timed(const struct weir_pool *pool)
 static struct wi_sample *begin_sample(struct weir_pool *pool, struct wi_transfer *transfer)
 {
     struct wi_device *device = pool->context->device;
-    wi_samples_read(pool);
+    read_samples(pool, true);
     for (unsigned i = 0; i < WI_SAMPLES; i++) {
         struct wi_sample *sample = &pool->sample[i];
         if (!take(sample, WI_SAMPLE_IDLE)) continue;
@@ -96,6 +105,9 @@ static struct wi_sample *begin_sample(struct weir_pool *pool, struct wi_transfer
         not_timed(pool);
         return NULL;
     }
+    /* All are under way. Where nobody waits for the ticks nobody learns that they passed, so the driver is asked, seldom. */
+    if (wi_add(&pool->samples_missed, 1, relaxed) % WI_SAMPLES_PATIENCE == WI_SAMPLES_PATIENCE - 1)
+        read_samples(pool, false);
     return NULL;
 }
 
@@ -105,6 +117,9 @@ static void end_sample(struct weir_pool *pool, struct wi_transfer *transfer)
     struct wi_sample *sample = transfer->sample;
     int               err = device->ops->event_record(device, sample->end, transfer->stream->handle);
     if (err < 0) not_timed(pool);
+    /* Read behind the record; a tick that is closed in between only makes the question come too early. */
+    sample->stream = transfer->stream;
+    sample->tick = wi_load(&transfer->stream->open, relaxed);
     put(sample, err == 0 ? WI_SAMPLE_QUEUED : WI_SAMPLE_IDLE);
 }
 

@@ -8,7 +8,8 @@
  *
  * Samples. One copy in opts.sample_every of each buffer, the first included, is timed with two events that the pool
  * owns; WI_SAMPLES can be under way at a time, a sample that finds none free is taken by the next copy. They are
- * read, without waiting, by the next sampler and by snapshots; never by the keeper.
+ * read, without waiting, by snapshots, and by the next sampler, which asks the driver only where their ticks are known to
+ * have passed; never by the keeper.
  */
 #ifndef WI_TRANSFER_H
 #define WI_TRANSFER_H
@@ -19,6 +20,7 @@
 #include <weir/pool.h>
 
 #define WI_SAMPLES              4
+#define WI_SAMPLES_PATIENCE     64 /* samples missed before the driver is asked nevertheless */
 #define WI_SAMPLE_EVERY_DEFAULT 1024
 
 struct wi_record;
@@ -36,6 +38,8 @@ struct wi_sample {
     struct wi_record *record;
     uint64_t          bytes;
     uint64_t          copies; /* timed together */
+    struct wi_stream *stream; /* when this tick of it has passed, the end has; streams live as long as their runtime */
+    uint64_t          tick;
 };
 
 struct wi_transfer {

@@ -4,7 +4,7 @@
  * nothing for a hit, and few queries for many retired buffers.
  *
  * The context and the capture mode belong to the calling thread. Asking for them takes no lock of the driver and
- * touches no device, so they are counted apart.
+ * touches no device, so they are counted apart, here and in weir_runtime_stats. The two together are all calls.
  */
 #include "device/cuda_fixture.h"
 #include "pool/fixture.h"
@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define UPLOADS 800
+#define ROUND   80
 #define MANY    10000
 
 static struct cuda_fixture  driver;
@@ -127,24 +128,25 @@ Test(driver_calls, small_uploads_share_their_events)
 
 /*
  * The whole cycle. The keeper closes a tick early for buffers that wait in it while their thread is
- * not running, so a loaded machine records more events: never more than one for a copy, and few in the best round.
+ * not running, so a loaded machine records more events: never more than one for a copy, and few in a round that
+ * is not interrupted. Rounds are short, so that there is one.
  */
 Test(driver_calls, a_steady_cycle_costs_a_copy_and_its_share_of_an_event)
 {
     uint64_t best = UINT64_MAX;
     open_all(64, 4096);
     warm_up(4096);
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 20 || (round < 2000 && best > ROUND * 5 / 4); round++) {
         struct counts before = count();
-        for (int i = 0; i < UPLOADS; i++) upload(4096);
+        for (int i = 0; i < ROUND; i++) upload(4096);
         struct counts used = since(before);
         uint64_t      calls = used.copies + used.records;
-        cr_assert_eq(used.copies, UPLOADS);
+        cr_assert_eq(used.copies, ROUND);
         cr_assert_eq(used.others, 0, "%lu calls of another kind", (unsigned long)used.others);
-        cr_assert_leq(calls, 2 * UPLOADS);
+        cr_assert_leq(calls, 2 * ROUND + 1); /* the keeper may close a tick of the round before */
         if (calls < best) best = calls;
     }
-    cr_assert_leq(best, UPLOADS * 5 / 4, "at best %lu calls for %d uploads", (unsigned long)best, UPLOADS);
+    cr_assert_leq(best, ROUND * 5 / 4, "at best %lu calls for %d uploads", (unsigned long)best, ROUND);
     close_all();
 }
 
@@ -172,6 +174,60 @@ Test(driver_calls, a_sample_costs_three_calls)
     cr_assert_eq(used.others, samples, "%lu calls of another kind", (unsigned long)used.others);
     ok(weir_buffer_release(buffer));
     weir_pool_destroy(sampled);
+    close_all();
+}
+
+/* While the device stands, no time can be told: four samples are under way, and the driver is seldom asked for them. */
+Test(driver_calls, a_sample_is_not_asked_for_before_its_tick_has_passed)
+{
+    struct weir_pool   *sampled;
+    struct weir_buffer *buffer;
+    open_all(1, 4096);
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1, .sample_every = 1), &sampled));
+    ok(weir_buffer_acquire(sampled, WEIR_NOW, &buffer));
+    driver.fake.hold(NULL);
+    uint64_t before = driver.fake.calls("cuEventElapsedTime");
+    for (int i = 0; i < 200; i++) ok(weir_stream_upload(stream, device, weir_slice_all(buffer)));
+    uint64_t asked = driver.fake.calls("cuEventElapsedTime") - before;
+    cr_assert_leq(asked, 4 * (200 / 64), "%lu questions", (unsigned long)asked);
+    driver.fake.release(NULL);
+    ok(weir_buffer_sync(buffer, WEIR_FOREVER));
+    before = driver.fake.calls("cuEventElapsedTime");
+    ok(weir_stream_upload(stream, device, weir_slice_all(buffer)));
+    cr_assert_eq(driver.fake.calls("cuEventElapsedTime") - before, 4);
+    ok(weir_buffer_release(buffer));
+    weir_pool_destroy(sampled);
+    close_all();
+}
+
+static uint64_t calls_told(void)
+{
+    struct weir_runtime_stats stats = {.struct_size = sizeof stats};
+    ok(weir_runtime_stats_read(rt, &stats));
+    return stats.driver_calls + stats.driver_thread_calls;
+}
+
+/* How many the double has counted beyond weir, at a moment when nothing is between the two. */
+static uint64_t calls_untold(void)
+{
+    uint64_t calls, told;
+    do {
+        told = calls_told();
+        calls = driver.fake.calls(NULL);
+    } while (told != calls_told() || calls != driver.fake.calls(NULL));
+    return calls - told;
+}
+
+/* Every call of the driver is in one of the two counters. The keeper may be inside one, so it is waited for. */
+Test(driver_calls, all_are_told)
+{
+    open_all(64, 4096);
+    warm_up(4096);
+    eventually(pool_stats(pool).retiring == 0);
+    uint64_t apart = calls_untold();
+    for (int i = 0; i < 80; i++) upload(4096);
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    eventually(calls_untold() <= apart);
     close_all();
 }
 
