@@ -222,7 +222,8 @@ static void cut(struct stress_thread *self)
     static const unsigned shares[][2] = {{4, 4}, {1, 1}, {0, 4}, {4, 0}, {2, 3}}; /* quarters */
     for (unsigned i = 0; stress_going(self); i++) {
         const unsigned *share = shares[i % (sizeof shares / sizeof shares[0])];
-        stress_ok(weir_tier_set_budget(pool, (struct weir_tier_budget){blocks / 4 * share[0] / 4, blocks / 3 * share[1] / 4}));
+        stress_ok(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_buffers = blocks / 4 * share[0] / 4,
+                                                                      .pinned_buffers = blocks / 3 * share[1] / 4}));
         stress_doing(self, "sleeping between budgets");
         stress_sleep_ns(CUT_NS);
         stress_step(self);

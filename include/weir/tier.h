@@ -32,8 +32,8 @@ struct weir_tier_opts {
     const char               *name;
     size_t                    buffer_bytes;    /* of each buffer; 0: 64 KiB */
     size_t                    buffers_max;     /* all made at once, in pageable memory; 0: 1024 */
-    size_t                    device_buffers;  /* budget of the device tier, in buffers; 0: none */
-    size_t                    pinned_buffers;  /* budget of the pinned tier; 0: none */
+    size_t                    device_buffers;  /* budget of the device tier, in buffers; 0: none, unless given below */
+    size_t                    pinned_buffers;  /* budget of the pinned tier; likewise */
     uint64_t                  period_ns;       /* of the policy; 0: 500 ms */
     double                    cost_device;     /* of a promotion to the device, in hits; 0: 0.05 */
     double                    cost_pinned;     /* of a promotion to pinned memory, in hits; 0: 0.05 */
@@ -41,19 +41,36 @@ struct weir_tier_opts {
     uint64_t                  bytes_in_flight; /* of moves at one time; 0: 64 MiB */
     uint32_t                  moves_max;       /* in one period; 0: 65536 */
     uint32_t                  flags;           /* enum weir_tier_flags */
+    /* A tier's budget may be given in one of two other ways instead: */
+    size_t                    device_bytes;    /* as many whole buffers as fit, at most buffers_max */
+    size_t                    pinned_bytes;
+    double                    device_percent;  /* of buffers_max, rounded down; above 0, at most 100 */
+    double                    pinned_percent;
 };
 
-/* weir_tier_create - make a tiered pool. Acquire, release, destroy and stats are those of weir/pool.h. Fails: as weir_pool_create(). */
+/*
+ * weir_tier_create - make a tiered pool
+ *
+ * Acquire, release, destroy and stats are those of weir/pool.h. Fails: as weir_pool_create(); INVAL (a budget is given
+ * twice, or is less than one buffer).
+ */
 WEIR_API WEIR_MUST_CHECK int weir_tier_create(struct weir_runtime *rt, const struct weir_tier_opts *opts,
                                               struct weir_pool **out);
 
-/* Budgets in buffers, at most what the pool was created with. */
+/*
+ * Budgets, at most what the pool was created with: each in one of three ways, as in weir_tier_opts. All 0: nothing of the
+ * pool may be in that tier.
+ */
 struct weir_tier_budget {
     size_t device_buffers;
     size_t pinned_buffers;
+    size_t device_bytes;
+    size_t pinned_bytes;
+    double device_percent; /* of buffers_max */
+    double pinned_percent;
 };
 
-/* weir_tier_set_budget - change the budgets; the next periods bring the tiers within them. Fails: EXCEEDS, KIND. */
+/* weir_tier_set_budget - change the budgets; the next periods bring the tiers within them. Fails: EXCEEDS, INVAL, KIND. */
 WEIR_API WEIR_MUST_CHECK int weir_tier_set_budget(struct weir_pool *pool, struct weir_tier_budget budget);
 
 /*

@@ -191,7 +191,9 @@ int weir_buffer_prefetch(struct weir_buffer *buffer, enum weir_tier to, uint64_t
     touch(tier, place->index);
     if (wi_place_tier(wi_load(&place->word, acquire)) <= to) return 0;
     struct wi_want want = {.index = place->index, .fastest = WEIR_TIER_DEVICE, .slowest = to, .deadline_ns = deadline_ns};
-    return wi_demand_wait(tier, &want);
+    if (deadline_ns != WEIR_NOW) return wi_demand_wait(tier, &want);
+    WI_TRY(wi_demand_ask(tier, &want));
+    return WI_FAIL(AGAIN, .detail = "the buffer is in another tier; its move was asked for");
 }
 
 int weir_buffer_set_pinned(struct weir_buffer *buffer, int pinned)

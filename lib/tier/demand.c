@@ -15,9 +15,10 @@ struct wi_demand {
     struct wi_want    want;
     _Atomic uint32_t  word; /* futex */
     int               result;
+    bool              unattended; /* nobody waits: it is the monitor's from the beginning */
 };
 
-static int wait_for(struct wi_tier *tier, struct wi_demand *demand)
+static void push(struct wi_tier *tier, struct wi_demand *demand)
 {
     struct wi_demand *head = wi_load(&tier->demands, relaxed);
     do {
@@ -30,6 +31,10 @@ static int wait_for(struct wi_tier *tier, struct wi_demand *demand)
         wi_demands_end_locked(tier, WEIR_ECLOSED);
         pthread_mutex_unlock(&tier->lock);
     }
+}
+
+static int wait_for(struct wi_demand *demand)
+{
     while (wi_load(&demand->word, acquire) == WAITING) {
         if (wi_futex_wait(&demand->word, WAITING, demand->want.deadline_ns) != -ETIMEDOUT) continue;
         uint32_t waiting = WAITING;
@@ -48,7 +53,8 @@ int wi_demand_wait(struct wi_tier *tier, const struct wi_want *want)
     struct wi_demand *demand = wi_calloc(1, sizeof *demand);
     if (!demand) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a demand for a move");
     demand->want = *want;
-    int err = wait_for(tier, demand);
+    push(tier, demand);
+    int err = wait_for(demand);
     if (err == WEIR_ETIMEDOUT) return WI_FAIL(TIMEDOUT, .detail = "the buffer had not been moved");
     if (err == WEIR_EBUSY)
         return WI_FAIL(BUSY, .detail = "the buffer is pinned to another tier", .setting = "weir_buffer_set_pinned()");
@@ -59,6 +65,22 @@ int wi_demand_wait(struct wi_tier *tier, const struct wi_want *want)
                        .setting = "weir_tier_opts.device_buffers or pinned_buffers");
     if (err == WEIR_EDEVICE) return WI_FAIL_BLAMED(DEVICE, &tier->blame, .detail = "the device failed a move");
     return err;
+}
+
+/* One for each buffer at a time, so that asking often does not fill the inbox. */
+int wi_demand_ask(struct wi_tier *tier, const struct wi_want *want)
+{
+    struct wi_place *place = &tier->place[want->index];
+    if (wi_or(&place->flags, WI_PLACE_ASKED, acq_rel) & WI_PLACE_ASKED) return 0;
+    struct wi_demand *demand = wi_calloc(1, sizeof *demand);
+    if (!demand) {
+        (void)wi_and(&place->flags, ~(uint32_t)WI_PLACE_ASKED, release);
+        return WI_FAIL(NOMEM, .call = "calloc", .detail = "a demand for a move");
+    }
+    demand->want = *want;
+    demand->unattended = true;
+    push(tier, demand);
+    return 0;
 }
 
 /* ---- the monitor's side ---- */
@@ -145,10 +167,15 @@ static int serve(struct wi_tier *tier, const struct wi_want *want)
     return result;
 }
 
-static void finish(struct wi_demand *demand, int result)
+static void finish(struct wi_tier *tier, struct wi_demand *demand, int result)
 {
     uint32_t          waiting = WAITING;
     _Atomic uint32_t *word = &demand->word;
+    if (demand->unattended) {
+        (void)wi_and(&tier->place[demand->want.index].flags, ~(uint32_t)WI_PLACE_ASKED, release);
+        wi_free(demand);
+        return;
+    }
     demand->result = result;
     if (wi_cas(word, &waiting, DONE, acq_rel)) {
         wi_futex_wake(word, 1); /* the demand may be gone by now; a wake of nobody does no harm */
@@ -162,7 +189,7 @@ void wi_demands_end_locked(struct wi_tier *tier, int result)
     struct wi_demand *demand = wi_exchange(&tier->demands, NULL, seq_cst); /* order(demand) */
     while (demand) {
         struct wi_demand *next = demand->next;
-        finish(demand, result);
+        finish(tier, demand, result);
         demand = next;
     }
 }
@@ -180,7 +207,7 @@ void wi_demands_serve_locked(struct wi_tier *tier)
             again = demand;
         } else {
             wi_bump(&tier->stat.demands, 1);
-            finish(demand, result);
+            finish(tier, demand, result);
         }
         demand = next;
     }

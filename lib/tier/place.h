@@ -39,7 +39,8 @@
 
 _Static_assert(WI_PLACE_BITS + WI_WRITER_BITS + 24 == 64, "a version must not wrap within one copy");
 
-enum wi_place_flags { WI_PLACE_STAYS = 1, WI_PLACE_MANY_WRITERS = 2 };
+/* ASKED: a demand that nobody waits for is in the inbox. */
+enum wi_place_flags { WI_PLACE_STAYS = 1, WI_PLACE_MANY_WRITERS = 2, WI_PLACE_ASKED = 4 };
 
 struct wi_place {
     _Atomic uint64_t word;
@@ -187,7 +188,13 @@ struct wi_want {
 };
 int  wi_demand_wait(struct wi_tier *tier, const struct wi_want *want);
 void wi_demands_serve_locked(struct wi_tier *tier);
+/* Have the buffer moved, and do not wait: a failure is nobody's. Fails: NOMEM. */
+int wi_demand_ask(struct wi_tier *tier, const struct wi_want *want);
 /* End every demand with a code. */
 void wi_demands_end_locked(struct wi_tier *tier, int result);
+
+/* Budgets in buffers, however they were given. Fails: INVAL. */
+int wi_tier_budget_count(const struct weir_tier_budget *budget, const struct weir_tier_opts *pool,
+                         size_t out[WEIR_BOUNDARIES]);
 
 #endif

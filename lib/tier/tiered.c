@@ -358,6 +358,12 @@ static int fill_defaults(struct weir_tier_opts *opts)
               .detail = "flags has a bit that this weir does not know");
     WI_ENSURE(opts->buffers_max < BUFFERS_MAX, EXCEEDS, .limit = "buffers of a tiered pool",
               .limit_value = BUFFERS_MAX - 1, .wanted = opts->buffers_max, .setting = "weir_tier_opts.buffers_max");
+    const struct weir_tier_budget budget = {opts->device_buffers, opts->pinned_buffers, opts->device_bytes,
+                                            opts->pinned_bytes,   opts->device_percent, opts->pinned_percent};
+    size_t                        count[WEIR_BOUNDARIES];
+    WI_TRY(wi_tier_budget_count(&budget, opts, count));
+    opts->device_buffers = count[WEIR_TIER_DEVICE];
+    opts->pinned_buffers = count[WEIR_TIER_PINNED];
     WI_ENSURE(opts->device_buffers <= opts->buffers_max, INVAL, .limit = "buffers_max",
               .limit_value = opts->buffers_max, .wanted = opts->device_buffers, .setting = "weir_tier_opts.device_buffers");
     WI_ENSURE(opts->pinned_buffers <= opts->buffers_max, INVAL, .limit = "buffers_max",
@@ -447,16 +453,16 @@ int weir_tier_set_budget(struct weir_pool *pool, struct weir_tier_budget budget)
 {
     WI_TRY(check_tiered(pool));
     struct wi_tier *tier = pool->tier;
-    WI_ENSURE(budget.device_buffers <= tier->opts.device_buffers, EXCEEDS, .limit = "device_buffers",
-              .limit_value = tier->opts.device_buffers, .wanted = budget.device_buffers,
+    size_t          capacity[WEIR_BOUNDARIES];
+    WI_TRY(wi_tier_budget_count(&budget, &tier->opts, capacity));
+    WI_ENSURE(capacity[WEIR_TIER_DEVICE] <= tier->opts.device_buffers, EXCEEDS, .limit = "device_buffers",
+              .limit_value = tier->opts.device_buffers, .wanted = capacity[WEIR_TIER_DEVICE],
               .setting = "weir_tier_opts.device_buffers");
-    WI_ENSURE(budget.pinned_buffers <= tier->opts.pinned_buffers, EXCEEDS, .limit = "pinned_buffers",
-              .limit_value = tier->opts.pinned_buffers, .wanted = budget.pinned_buffers,
+    WI_ENSURE(capacity[WEIR_TIER_PINNED] <= tier->opts.pinned_buffers, EXCEEDS, .limit = "pinned_buffers",
+              .limit_value = tier->opts.pinned_buffers, .wanted = capacity[WEIR_TIER_PINNED],
               .setting = "weir_tier_opts.pinned_buffers");
-    const size_t capacity[WEIR_BOUNDARIES] = {budget.device_buffers, budget.pinned_buffers};
     pthread_mutex_lock(&tier->lock);
-    wi_store(&tier->arena[WEIR_TIER_DEVICE].limit, budget.device_buffers, relaxed);
-    wi_store(&tier->arena[WEIR_TIER_PINNED].limit, budget.pinned_buffers, relaxed);
+    for (int i = 0; i < WEIR_BOUNDARIES; i++) wi_store(&tier->arena[i].limit, capacity[i], relaxed);
     tier->policy.resize(tier->policy_ctx, capacity);
     pthread_mutex_unlock(&tier->lock);
     return 0;

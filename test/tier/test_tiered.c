@@ -4,6 +4,7 @@
 
 #include "base/atomic.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 #include <weir/tier.h>
@@ -340,7 +341,7 @@ Test(tiered, refuses_what_it_cannot_do_by_name)
     buffer = take();
     answers(weir_buffer_borrow(buffer, 9, WEIR_READ, NULL, WEIR_NOW, &view), INVAL);
     answers(weir_buffer_borrow(buffer, WEIR_WHERE_HOST, 0, NULL, WEIR_NOW, &view), INVAL);
-    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){2, 0}), EXCEEDS);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_buffers = 2}), EXCEEDS);
     step();
     answers(weir_tier_step(pool, now_ns - 1), INVAL);
     ok(weir_buffer_release(buffer));
@@ -434,6 +435,115 @@ Test(tiered, a_demand_passes_over_what_is_being_written)
     close_tiers();
 }
 
+/* Ahead of use: the move is asked for, and the caller goes on. */
+Test(tiered, a_prefetch_that_does_not_wait_asks_for_the_move)
+{
+    open_tiers(3, 1, 0, 0);
+    struct weir_buffer *first = take(), *second = take();
+    fill(first, 7);
+    answers(weir_buffer_prefetch(first, WEIR_TIER_DEVICE, WEIR_NOW), AGAIN);
+    for (int i = 0; i < 1000 && tier_of(first) != WEIR_TIER_DEVICE; i++) {
+        int again = weir_buffer_prefetch(first, WEIR_TIER_DEVICE, WEIR_NOW);
+        cr_assert(again == 0 || again == WEIR_EAGAIN);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    ok(weir_buffer_prefetch(first, WEIR_TIER_DEVICE, WEIR_NOW));
+    /* With no room to be made the wish is dropped, and the next one is heard. */
+    ok(weir_buffer_set_pinned(first, 1));
+    answers(weir_buffer_prefetch(second, WEIR_TIER_DEVICE, WEIR_NOW), AGAIN);
+    answers(weir_buffer_prefetch(second, WEIR_TIER_DEVICE, WEIR_FOREVER), EXCEEDS);
+    ok(weir_buffer_set_pinned(first, 0));
+    for (int i = 0; i < 1000 && tier_of(second) != WEIR_TIER_DEVICE; i++) {
+        (void)!weir_buffer_prefetch(second, WEIR_TIER_DEVICE, WEIR_NOW);
+        nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
+    }
+    cr_assert_eq(tier_of(second), WEIR_TIER_DEVICE);
+    cr_assert_eq(tier_of(first), WEIR_TIER_PAGEABLE);
+    ok(weir_buffer_release(first));
+    ok(weir_buffer_release(second));
+    close_tiers();
+}
+
+/* ---- budgets, and what was touched ---- */
+
+static void budgets_are(size_t device, size_t pinned)
+{
+    struct weir_tier_stats stats = tier_stats();
+    cr_assert_eq(stats.budget_device, device, "%lu", (unsigned long)stats.budget_device);
+    cr_assert_eq(stats.budget_pinned, pinned, "%lu", (unsigned long)stats.budget_pinned);
+}
+
+Test(tiered, budgets_in_buffers_bytes_or_percent)
+{
+    rt = make_runtime();
+    ok(weir_tier_create(rt, WEIR_OPTS(tier, .buffer_bytes = 4096, .buffers_max = 70, .device_bytes = 10 * 4096 + 4095,
+                                      .pinned_percent = 20, .flags = WEIR_TIER_MANUAL), &pool));
+    budgets_are(10, 14);
+    ok(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_percent = 5, .pinned_bytes = 4096}));
+    budgets_are(3, 1);
+    ok(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_buffers = 2}));
+    budgets_are(2, 0);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_bytes = 11 * 4096}), EXCEEDS);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.pinned_percent = 21.5}), EXCEEDS);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_bytes = 4096, .device_buffers = 1}), INVAL);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.pinned_bytes = 4095}), INVAL);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.pinned_percent = 1}), INVAL);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.pinned_percent = -1}), INVAL);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.pinned_percent = 100.5}), INVAL);
+    answers(weir_tier_set_budget(pool, (struct weir_tier_budget){.pinned_percent = NAN}), INVAL);
+    budgets_are(2, 0);
+    weir_pool_destroy(pool);
+
+    struct weir_pool *none = NULL;
+    answers(weir_tier_create(rt, WEIR_OPTS(tier, .buffers_max = 4, .device_percent = 10), &none), INVAL);
+    answers(weir_tier_create(rt, WEIR_OPTS(tier, .buffers_max = 4, .pinned_bytes = 1), &none), INVAL);
+    cr_assert_null(none);
+    ok(weir_tier_create(rt, WEIR_OPTS(tier, .buffer_bytes = 4096, .buffers_max = 4, .device_bytes = 1 << 30,
+                                      .pinned_percent = 100, .flags = WEIR_TIER_MANUAL), &pool));
+    budgets_are(4, 4); /* all of them */
+    close_tiers();
+}
+
+static uint64_t touches_of(struct weir_buffer *buffer)
+{
+    struct weir_place_info info = {.struct_size = sizeof info};
+    ok(weir_buffer_place_read(buffer, &info));
+    return info.touches;
+}
+
+static void use(struct weir_buffer *buffer, enum weir_access access)
+{
+    struct weir_view view;
+    ok(weir_buffer_borrow(buffer, WEIR_WHERE_ANY, access, NULL, WEIR_NOW, &view));
+    ok(weir_view_return(&view));
+}
+
+/* The access count is public: periods in which the buffer was touched, however often in each. */
+Test(tiered, periods_touched_are_counted)
+{
+    open_tiers(4, 1, 0, 0);
+    struct weir_buffer *buffer = take(), *other = take();
+    cr_assert_eq(touches_of(buffer), 0);
+    for (uint64_t period = 1; period <= 20; period++) {
+        for (int i = 0; i < 3; i++) use(buffer, i ? WEIR_READ : WEIR_READ | WEIR_WRITE);
+        cr_assert_eq(touches_of(buffer), period - 1, "it is counted when the period ends");
+        step();
+        cr_assert_eq(touches_of(buffer), period);
+    }
+    use(buffer, WEIR_READ | WEIR_PEEK);
+    step();
+    step();
+    cr_assert_eq(touches_of(buffer), 20, "a peek is no touch, and an idle period is none");
+    cr_assert_eq(touches_of(other), 0);
+    ok(weir_buffer_release(buffer));
+    step();
+    buffer = take();
+    cr_assert_eq(touches_of(buffer), 0, "another lease counts anew");
+    ok(weir_buffer_release(buffer));
+    ok(weir_buffer_release(other));
+    close_tiers();
+}
+
 /* ---- under load, with the default policy on the monitor ---- */
 
 #define BUFFERS 256
@@ -490,7 +600,8 @@ Test(tiered, readers_and_writers_while_budgets_change, .timeout = 240)
     for (uintptr_t i = 0; i < 16; i++) cr_assert_eq(pthread_create(&thread[i], NULL, churn, (void *)i), 0);
     /* On a busy machine the monitor may take its time. */
     for (int i = 0; i < 30 || (tier_stats().demotions == 0 && i < 400); i++) {
-        ok(weir_tier_set_budget(pool, (struct weir_tier_budget){i % 3 * 16, i % 2 ? 64 : 8}));
+        ok(weir_tier_set_budget(pool, (struct weir_tier_budget){.device_buffers = i % 3 * 16,
+                                                               .pinned_buffers = i % 2 ? 64 : 8}));
         nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
     }
     wi_store(&stop, 1, relaxed);
