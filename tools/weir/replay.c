@@ -8,6 +8,7 @@
 #include "blocks.h"
 #include "command.h"
 #include "replay_options.h"
+#include "replay_role.h"
 #include "replay_worker.h"
 
 #define DRAWN_REQUESTS 20000 /* about an hour of arrivals; then they start over */
@@ -137,8 +138,17 @@ static bool wants_blocks(int count, char **arguments)
     return false;
 }
 
+static bool wants_role(int count, char **arguments)
+{
+    for (int i = 1; i < count; i++) {
+        if (!strcmp(arguments[i], "--role") || !strncmp(arguments[i], "--role=", 7)) return true;
+    }
+    return false;
+}
+
 int command_replay(int count, char **arguments)
 {
+    if (wants_role(count, arguments)) return command_replay_role(count, arguments);
     if (wants_blocks(count, arguments)) return command_replay_blocks(count, arguments);
 
     struct replay_options options;

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Who may not come in does not: wrong secrets, garbage, silence; and what a listener without a secret may listen on. */
+#include "ucx/fixture.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static struct side one, other;
+
+static int raw_connection(uint16_t port)
+{
+    int                fd = socket(AF_INET, SOCK_STREAM, 0);
+    struct sockaddr_in address = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    cr_assert_eq(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
+    return fd;
+}
+
+/* Reads until the other side closes. */
+static void drain_until_closed(int fd)
+{
+    char    bytes[512];
+    ssize_t count;
+    do {
+        count = recv(fd, bytes, sizeof bytes, 0);
+    } while (count > 0);
+    (void)close(fd);
+}
+
+static int warnings;
+
+static void count_warnings(void *ctx, uint32_t level, const char *component, const char *message)
+{
+    (void)ctx;
+    (void)message;
+    warnings += level == WEIR_LOG_WARN && !strcmp(component, "ucx");
+}
+
+Test(ucx_refuse, a_wrong_secret_is_counted_and_logged_once)
+{
+    uint16_t port = 0;
+    weir_log_set(count_warnings, NULL);
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET), WEIR_UCX_PUT);
+    open_side(&other, WEIR_OPTS(ucx, .secret = "another secret"), 0);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    for (int i = 0; i < 3; i++)
+        answers(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer), PEER);
+    cr_assert_eq(ucx_stats(one.ucx).refused_secret, 3);
+    cr_assert_eq(ucx_stats(one.ucx).peers, 0);
+    answers(weir_ucx_accept(one.ucx, WEIR_NOW, &one.peer), TIMEDOUT);
+    weir_ucx_destroy(other.ucx);
+    cr_assert_eq(warnings, 1);
+    /* Who knows it comes in all the same. */
+    ok(weir_ucx_create(other.rt, WEIR_OPTS(ucx, .secret = SECRET), &other.ucx));
+    ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer));
+    ok(weir_ucx_accept(one.ucx, SOON_NS, &one.peer));
+    close_side(&other);
+    close_side(&one);
+    weir_log_set(NULL, NULL);
+}
+
+Test(ucx_refuse, garbage_is_counted_and_closed)
+{
+    static const char http[] = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
+    uint16_t          port = 0;
+    char              zeros[64] = {0};
+    weir_log_set(count_warnings, NULL);
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET), WEIR_UCX_PUT);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    int fd = raw_connection(port);
+    cr_assert_eq(send(fd, http, sizeof http - 1, MSG_NOSIGNAL), (ssize_t)sizeof http - 1);
+    drain_until_closed(fd);
+    fd = raw_connection(port);
+    cr_assert_eq(send(fd, zeros, sizeof zeros, MSG_NOSIGNAL), (ssize_t)sizeof zeros);
+    drain_until_closed(fd);
+    /* A frame that is well-formed and means nothing: an AUTH without its parts. */
+    const uint32_t frame[] = {0x31585577u, 2, 16, 0};
+    fd = raw_connection(port);
+    cr_assert_eq(send(fd, frame, sizeof frame, MSG_NOSIGNAL), (ssize_t)sizeof frame);
+    drain_until_closed(fd);
+    (void)close(raw_connection(port)); /* says nothing, and goes */
+    eventually(ucx_stats(one.ucx).refused_garbage == 4);
+    cr_assert_eq(ucx_stats(one.ucx).refused_secret, 0);
+    weir_ucx_destroy(one.ucx);
+    cr_assert_eq(warnings, 1);
+    weir_pool_destroy(one.pool);
+    weir_runtime_destroy(one.rt);
+    weir_log_set(NULL, NULL);
+}
+
+/* A listener that says hello and no more. */
+Test(ucx_refuse, a_silent_listener_is_left_at_the_deadline)
+{
+    struct weir_ucx_peer *peer;
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t          bytes = sizeof address;
+    int                silent = socket(AF_INET, SOCK_STREAM, 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    cr_assert_eq(bind(silent, (struct sockaddr *)&address, sizeof address), 0);
+    cr_assert_eq(listen(silent, 1), 0);
+    cr_assert_eq(getsockname(silent, (struct sockaddr *)&address, &bytes), 0);
+    answers(weir_ucx_connect(other.ucx, "127.0.0.1", ntohs(address.sin_port),
+                             weir_deadline_after_ns(100000000), &peer),
+            TIMEDOUT);
+    (void)close(silent);
+    answers(weir_ucx_connect(other.ucx, "127.0.0.1", ntohs(address.sin_port), SOON_NS, &peer),
+            PEER);
+    close_side(&other);
+}
+
+Test(ucx_refuse, without_a_secret_only_loopback_is_listened_on)
+{
+    uint16_t port = 0;
+    open_side(&one, NULL, 0);
+    open_side(&other, NULL, 0);
+    answers(weir_ucx_listen(one.ucx, "0.0.0.0", 0, &port), INVAL);
+    answers(weir_ucx_listen(one.ucx, NULL, 0, &port), INVAL);
+    answers(weir_ucx_accept(one.ucx, WEIR_NOW, &one.peer), INVAL);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    answers(weir_ucx_listen(one.ucx, "127.0.0.1", 0, NULL), BUSY);
+    ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer));
+    ok(weir_ucx_accept(one.ucx, SOON_NS, &one.peer));
+    close_side(&other);
+    close_side(&one);
+}
+
+Test(ucx_refuse, more_peers_than_allowed)
+{
+    uint16_t              port = 0;
+    struct weir_ucx_peer *second;
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET, .peers_max = 1), 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer));
+    ok(weir_ucx_accept(one.ucx, SOON_NS, &one.peer));
+    answers(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &second), PEER);
+    answers(weir_ucx_connect(one.ucx, "127.0.0.1", port, SOON_NS, &second), EXCEEDS);
+    close_side(&other);
+    close_side(&one);
+}
+
+Test(ucx_refuse, a_reference_of_another_run)
+{
+    struct weir_ucx_ref       ref;
+    struct weir_ucx_transfer *transfer;
+    open_both(&one, &other);
+    struct weir_buffer *target = lease(&one, 0), *source = lease(&other, 1);
+    ok(weir_ucx_expose(one.peer, weir_slice_all(target), &ref));
+    ok(weir_buffer_release(target));
+    weir_ucx_disconnect(one.peer);
+    weir_ucx_destroy(one.ucx);
+    eventually(weir_ucx_peer_alive(other.peer) == WEIR_EPEER);
+    answers(weir_ucx_put(other.peer, weir_slice_all(source), &ref, NULL, &transfer), PEER);
+    weir_ucx_disconnect(other.peer);
+
+    ok(weir_ucx_create(one.rt, WEIR_OPTS(ucx, .secret = SECRET),
+                       &one.ucx)); /* the same memory, another run */
+    ok(weir_ucx_offer(one.ucx, one.pool, WEIR_UCX_PUT));
+    meet(&one, &other);
+    answers(weir_ucx_put(other.peer, weir_slice_all(source), &ref, NULL, &transfer), FOREIGN);
+    cr_assert_eq(ucx_stats(other.ucx).refused_keys, 1);
+    ok(weir_buffer_release(source));
+    close_side(&other);
+    close_side(&one);
+}
+
+Test(ucx_refuse, a_peer_that_leaves_ends_what_it_had)
+{
+    struct weir_ucx_transfer *transfer;
+    struct weir_ucx_ref       ref;
+    open_both(&one, &other);
+    struct weir_buffer *target = lease(&one, 0), *waiting = lease(&one, 0);
+    ok(weir_ucx_expose(one.peer, weir_slice_all(target), &ref));
+    ok(weir_ucx_receive(one.peer, 1, weir_slice_all(waiting), NULL, &transfer));
+    ok(weir_buffer_release(target));
+    ok(weir_buffer_release(waiting));
+    cr_assert_eq(pool_stats(one.pool).retiring, 2);
+    weir_ucx_disconnect(other.peer);
+    other.peer = NULL;
+    answers(weir_ucx_wait(transfer, SOON_NS, NULL), PEER);
+    struct weir_error error = {.struct_size = sizeof error};
+    ok(weir_last_error(&error));
+    cr_assert_lt(error.driver_code, 0, "UCX's status");
+    eventually(pool_stats(one.pool).retiring == 0);
+    eventually(ucx_stats(one.ucx).quarantined == 0);
+    assert_law(one.pool);
+    close_side(&other);
+    close_side(&one);
+}
