@@ -231,7 +231,8 @@ static void *thread_main(void *arg)
         /* While others progress, the thread is not armed: it would be woken by what they have taken already. */
         bool sleep = polled ? done < PROGRESS_MAX : ucp_worker_arm(ucx->worker) != UCS_ERR_BUSY;
         wu_unlock(ucx);
-        if (sleep) (void)poll(&ready, 1, polled ? POLLED_MS : -1);
+        /* order(ucx-stop): acquire, after the wake-up was drained; pairs with the store in weir_ucx_destroy(). */
+        if (sleep && !wi_load(&ucx->stop, acquire)) (void)poll(&ready, 1, polled ? POLLED_MS : -1);
     }
     return NULL;
 }
@@ -516,7 +517,7 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
     wu_unlock(ucx);
     (void)wu_await(ucx, all_ended, ucx, weir_deadline_after_ns(ucx->opts.handshake_ns), false);
     if (ucx->has_thread) {
-        wi_store(&ucx->stop, 1, release);
+        wi_store(&ucx->stop, 1, release); /* order(ucx-stop): before the wake-up */
         wu_wake(ucx);
         (void)pthread_join(ucx->thread, NULL);
         ucx->has_thread = false; /* from here on who waits progresses */

@@ -122,6 +122,29 @@ static void on_endpoint_error(void *arg, ucp_ep_h ep, ucs_status_t status)
     if (!peer->status) peer->status = status;
 }
 
+/* UCX's own connections stand: a peer is ready only then, as UCX over tcp does not bear being closed before. */
+static void on_connected(void *request, ucs_status_t status, void *user)
+{
+    struct weir_ucx_peer *peer = user;
+    struct wu_frame       frame;
+    if (request) ucp_request_free(request);
+    peer->uses--;
+    if (status != UCS_OK || wi_load(&peer->state, relaxed) != WU_PEER_ALIVE) return;
+    wu_frame_begin(&frame, WU_READY);
+    wu_link_send_locked(peer, &frame);
+}
+
+static void connect_endpoint_locked(struct weir_ucx_peer *peer)
+{
+    ucp_request_param_t param = {.op_attr_mask =
+                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+                                 .cb.send = on_connected,
+                                 .user_data = peer};
+    peer->uses++;
+    ucs_status_ptr_t request = ucp_ep_flush_nbx(peer->ep, &param);
+    if (!UCS_PTR_IS_PTR(request)) on_connected(NULL, UCS_PTR_STATUS(request), peer);
+}
+
 void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t bytes)
 {
     ucp_ep_params_t params = {
@@ -143,6 +166,7 @@ void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t
     peer->gone_acked = true; /* it never hears of what is going now */
     wi_store(&peer->state, WU_PEER_ALIVE, release);
     wu_slabs_announce_locked(peer);
+    connect_endpoint_locked(peer);
 }
 
 /* ---- ending ---- */

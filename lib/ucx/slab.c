@@ -45,10 +45,7 @@ static void announce_all_locked(struct weir_ucx_peer *peer, const struct wu_slab
 
 void wu_slabs_announce_locked(struct weir_ucx_peer *peer)
 {
-    struct wu_frame frame;
     announce_all_locked(peer, peer->ucx->slabs);
-    wu_frame_begin(&frame, WU_READY);
-    wu_link_send_locked(peer, &frame);
 }
 
 static int register_locked(struct weir_ucx *ucx, struct wu_slab *slab,
