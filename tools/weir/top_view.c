@@ -144,12 +144,13 @@ static void print_pressure(const struct top_view *view)
     fputc('\n', view->out);
 }
 
-/* [||||||      ]: a share of a whole. */
-static void print_bar(const struct top_view *view, uint64_t part, uint64_t whole, int cells)
+/* [||||||      ]: a share of a whole; red where it is nearly all and `scarce`. */
+static void print_bar(const struct top_view *view, uint64_t part, uint64_t whole, bool scarce)
 {
+    const int   cells = BAR_CELLS;
     double      share = whole ? (double)part / (double)whole : 0;
     int         full = (int)(share * cells + 0.5);
-    const char *colour = share < 0.7 ? GREEN : share < 0.95 ? YELLOW : RED;
+    const char *colour = share < 0.7 || !scarce ? GREEN : share < 0.95 ? YELLOW : RED;
 
     if (full > cells) full = cells;
     if (part && !full) full = 1;
@@ -169,7 +170,7 @@ static void print_memory(const struct top_view *view)
         snprintf(max_name, sizeof(max_name), "%s_bytes_max", kinds[i]);
         uint64_t used = top_number(section, row, used_name), max = top_number(section, row, max_name);
         fprintf(view->out, "%-9s ", kinds[i]);
-        print_bar(view, used, max, BAR_CELLS);
+        print_bar(view, used, max, true);
         fprintf(view->out, " %s of %s\n", format_size(used, used_text), format_size(max, max_text));
     }
 }
@@ -226,7 +227,7 @@ static void print_pool(const struct top_view *view, const struct top_section *se
     if (isnan(acquires) || acquires <= 0) {
         fprintf(view->out, " %6s", "-");
     } else {
-        fprintf(view->out, " %5.1f%%", 100 * misses / acquires);
+        fprintf(view->out, " %5.1f%%", misses < acquires ? 100 * misses / acquires : 100.0);
     }
     for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++)
         fprintf(view->out, " %8s", waited ? format_ns(top_number(section, row, quantiles[i]), text) : "-");
@@ -306,7 +307,7 @@ static void print_share(const struct top_view *view, const char *name, uint64_t 
     char used[FORMAT_BYTES], max[FORMAT_BYTES];
 
     fprintf(view->out, "  %-8s ", name);
-    print_bar(view, part, whole, BAR_CELLS);
+    print_bar(view, part, whole, false); /* a tier is meant to be full */
     fprintf(view->out, " %s of %s", format_count(part, used), format_count(whole, max));
 }
 
