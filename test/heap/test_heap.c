@@ -9,6 +9,15 @@
 #include <unistd.h>
 #include <weir/heap.h>
 
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define POISONED(ptr) __asan_address_is_poisoned(ptr)
+#define WITH_ASAN     1
+#else
+#define POISONED(ptr) ((void)(ptr), 0)
+#define WITH_ASAN     0
+#endif
+
 #define KIB ((size_t)1024)
 #define MIB (KIB * KIB)
 
@@ -355,6 +364,25 @@ Test(heap, what_never_ends_is_left_to_the_device)
     open_gate(stream);
     weir_runtime_destroy(rt);
     rt = NULL;
+}
+
+Test(heap, a_sanitizer_sees_freed_memory, .disabled = !WITH_ASAN)
+{
+    static const size_t sizes[] = {100, 20 * KIB, 100 * KIB};
+    for (int i = 0; i < 3; i++) {
+        char *ptr = take(sizes[i]);
+        cr_assert_not(POISONED(ptr) || POISONED(ptr + sizes[i] - 1));
+        ok(weir_heap_free(heap, ptr));
+        cr_assert(POISONED(ptr) && POISONED(ptr + sizes[i] - 1));
+        ptr = take(sizes[i]);
+        cr_assert_not(POISONED(ptr) || POISONED(ptr + sizes[i] - 1));
+        /* Memory that the device may read is not poisoned before it is done. */
+        struct weir_stream *stream = held_stream();
+        ok(weir_heap_free_on(heap, ptr, stream));
+        cr_assert_not(POISONED(ptr));
+        open_gate(stream);
+        ok(weir_heap_trim(heap));
+    }
 }
 
 /* ---- limits and misuse ---- */

@@ -47,6 +47,7 @@ struct bench_options {
     uint64_t          window_ms; /* 0: each case has its own */
     const char       *json_path; /* NULL: none */
     const char       *extra_peer; /* one more peer for the hot case; NULL: none */
+    const char       *arrivals; /* sizes of the heap case; NULL: drawn */
     const char       *programs;  /* folder of the peers' programs; NULL: look for it */
 };
 

@@ -17,6 +17,7 @@ enum key {
     KEY_REPEAT,
     KEY_WINDOW,
     KEY_JSON,
+    KEY_ARRIVALS,
     KEY_PROGRAMS
 };
 
@@ -28,6 +29,7 @@ static const struct argp_option descriptions[] = {
     {"hold", KEY_HOLD, "NS", 0, "Work while a buffer is held, in the hot case (default 0,1000)", 0},
     {"repeat", KEY_REPEAT, "N", 0, "Repetitions, interleaved (default 5)", 0},
     {"window", KEY_WINDOW, "MS", 0, "Length of each measurement (default: each case's own)", 0},
+    {"arrivals", KEY_ARRIVALS, "FILE", 0, "Sizes of the heap case: a CSV of arrivals, as for replay (default: drawn)", 0},
     {"json", KEY_JSON, "FILE", 0, "Write all numbers to FILE", 0},
     {"programs", KEY_PROGRAMS, "FOLDER", 0, "Where the programs weir-peer-NAME are", 0},
     {0},
@@ -128,6 +130,9 @@ static error_t read_option(int key, char *text, struct argp_state *state)
         break;
     case KEY_JSON:
         options->json_path = text;
+        break;
+    case KEY_ARRIVALS:
+        options->arrivals = text;
         break;
     case KEY_PROGRAMS:
         options->programs = text;

@@ -27,6 +27,7 @@ static const char *const wake_all[] = {"futex", "weir", "mutex", "poll", NULL};
 /* What a cell's program is asked to do. Zero means the program's default. */
 struct shape {
     const char *program_case;
+    const char *arrivals;
     uint64_t    threads, buffers, buffer_bytes, held, hold_ns, sample_every;
     uint64_t    warm_ms, window_ms;
     bool        waiting, checked, growing;
@@ -123,6 +124,10 @@ static int add_arguments(struct bench_cell *cell, const char *folder, const stru
     WI_TRY(add_number(cell, &count, "sample", shape->sample_every));
     WI_TRY(add_number(cell, &count, "warm", shape->warm_ms));
     WI_TRY(add_number(cell, &count, "window", shape->window_ms));
+    if (shape->arrivals != NULL) {
+        WI_TRY(add_argument(cell, &count, "--arrivals"));
+        WI_TRY(add_argument(cell, &count, "%s", shape->arrivals));
+    }
     if (shape->waiting) WI_TRY(add_argument(cell, &count, "--wait"));
     if (shape->checked) WI_TRY(add_argument(cell, &count, "--check"));
     if (shape->growing) WI_TRY(add_argument(cell, &count, "--grow"));
@@ -292,6 +297,16 @@ static int plan_memory(struct bench_plan *plan)
     return add_row(plan, BENCH_MEMORY, "memory", memory, &shape);
 }
 
+static int plan_heap(struct bench_plan *plan, const struct bench_options *options)
+{
+    static const char *const pairs[] = {"heap", "heap_plain", NULL}, *const pinned[] = {"heap", NULL};
+    struct shape shape = {.program_case = "pairs"};
+
+    WI_TRY(add_row(plan, BENCH_HEAP, "heap pairs", pairs, &shape));
+    shape = (struct shape){.program_case = "pinned", .arrivals = options->arrivals};
+    return add_row(plan, BENCH_HEAP, "heap pinned", pinned, &shape);
+}
+
 static int plan_cases(struct bench_plan *plan, const struct bench_options *options)
 {
     if (options->cases & BENCH_HOT) WI_TRY(plan_hot(plan, options));
@@ -300,6 +315,7 @@ static int plan_cases(struct bench_plan *plan, const struct bench_options *optio
     if (options->cases & BENCH_TRANSFER) WI_TRY(plan_transfer(plan, options));
     if (options->cases & BENCH_GROW) WI_TRY(plan_grow(plan, options));
     if (options->cases & BENCH_MEMORY) WI_TRY(plan_memory(plan));
+    if (options->cases & BENCH_HEAP) WI_TRY(plan_heap(plan, options));
     return 0;
 }
 

@@ -54,6 +54,12 @@ struct row {
     RATIO("hot." threads ".no_progress_vs_control", MANY_THREADS, "<=", 2, 0, HOT(threads),        \
           "no_progress_ns", HOT(threads), "control", BENCH_HOT)
 
+#define HEAP_PAIR(name, row, how, relation, target, metric)                                        \
+    {name, row, how, relation, target, 0, "heap pairs", "heap", metric, "heap pairs", "heap_plain", BENCH_HEAP}
+#define HEAP_PINNED(name, metric, target)                                                          \
+    {name, "variable-size heap, requests of a trace, so many live", HOW_VALUE, "<=", target, 0, "heap pinned", "heap", \
+     metric, NULL, NULL, BENCH_HEAP}
+
 static const struct row rows[] = {
     RATIO("hot.1.cpu_per_pair_vs_rte_mempool", ONE_THREAD, "<=", 1.4, 1.0, HOT("1"),
           "cpu_ns_per_pair", HOT("1"), "rte_mempool", BENCH_HOT),
@@ -125,8 +131,14 @@ static const struct row rows[] = {
      "", 0, 0, NULL, NULL, NULL, NULL, NEEDS_H200, BENCH_ALL},
     {"h200.corrupt_of_1e6_stamped_transfers", "1e6 stamped transfers with reuse", HOW_ELSEWHERE,
      "", 0, 0, NULL, NULL, NULL, NULL, NEEDS_H200, BENCH_ALL},
-    {"heap.pair_vs_malloc", "variable-size heap", HOW_ELSEWHERE, "", 0, 0, NULL, NULL, NULL, NULL,
-     "this weir has no libweir_heap", BENCH_HEAP},
+    HEAP_PAIR("heap.pair_vs_malloc", "variable-size heap, in the thread's cache", HOW_RATIO, "<=", 1.5, "cached_pair_ns"),
+    HEAP_PAIR("heap.large_pair_vs_malloc", "variable-size heap, 64 KiB to 4 MiB", HOW_RATIO, "<=", 1.5, "beyond_pair_ns"),
+    HEAP_PAIR("heap.burst_pair_vs_malloc", "variable-size heap, 500 at a time", HOW_RATIO, "<=", 1.5, "burst_pair_ns"),
+    HEAP_PINNED("heap.pinned_vs_requested", "pinned_vs_requested_1024", 1.25),
+    HEAP_PINNED("heap.pinned_vs_requested_256", "pinned_vs_requested_256", 1.25),
+    HEAP_PINNED("heap.pinned_vs_requested_64", "pinned_vs_requested_64", 1.25),
+    HEAP_PINNED("heap.pinned_vs_powers_of_two", "pinned_vs_powers_of_two_1024", 0.85),
+    HEAP_PINNED("heap.pinned_vs_powers_of_two_64", "pinned_vs_powers_of_two_64", 0.85),
 };
 _Static_assert(WI_ARRAY_COUNT(rows) <= BENCH_VERDICTS_MOST, "each row has its verdict");
 
