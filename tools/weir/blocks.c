@@ -7,13 +7,14 @@
 #include <string.h>
 
 #include "command.h"
+#include "report.h"
 
 #define THREADS_MAX   256
 #define DRAWN_SEED    1
 #define DRAWN_SECONDS 3600 /* of trace time */
 
 enum { OPT_BLOCKS = 256, OPT_BUDGET, OPT_PINNED, OPT_POLICY, OPT_COST, OPT_BYTES, OPT_CLOCK, OPT_JSON, OPT_PERIOD,
-       OPT_BACKEND, OPT_SPEEDUP };
+       OPT_BACKEND, OPT_SPEEDUP, OPT_REPORT };
 
 static const struct argp_option described[] = {
     {"blocks", OPT_BLOCKS, "FILE", 0, "block accesses: timestamp_ms,object_id,request_id lines, or Mooncake JSONL; plain or gzip. drawn: made in process", 0},
@@ -27,6 +28,7 @@ static const struct argp_option described[] = {
     {"speedup", OPT_SPEEDUP, "X", 0, "of --clock wall (default 1)", 0},
     {"period", OPT_PERIOD, "SECONDS", 0, "policy period in trace time, 0.1 to 1 (default 0.5)", 0},
     {"backend", OPT_BACKEND, "NAME", 0, "host or cuda", 0},
+    {"report", OPT_REPORT, "FILE", 0, "write a page with charts; needs gnuplot", 0},
     {"json", OPT_JSON, "FILE", 0, "write the result there; - is standard output", 0},
     {0},
 };
@@ -60,6 +62,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_SPEEDUP: options->speedup = number(state, "--speedup", arg, 1e-3, 1e6); break;
     case OPT_PERIOD: options->period_s = number(state, "--period", arg, 0.01, 10); break;
     case OPT_BACKEND: options->backend = arg; break;
+    case OPT_REPORT: options->report = arg; break;
     case OPT_JSON: options->json = arg; break;
     case ARGP_KEY_ARG: argp_error(state, "'%s' is no option", arg); break;
     default: return ARGP_ERR_UNKNOWN;
@@ -75,7 +78,7 @@ static double per(uint64_t part, uint64_t whole)
 json_t *blocks_json(const struct blocks_options *options, const struct blocks_result *result)
 {
     uint64_t again = result->accesses - result->objects;
-    return json_pack("{sI sI sI sf sI sf sI sI sI sI sI sI s{sf sf sf} ss sf sI sI sI sI sf ss ss sI}",
+    return json_pack("{sI sI sI sf sI sf sI sI sI sI sI sI s{sf sf sf} ss sf sI sI sI sI sf ss ss sI so}",
                      "accesses", (json_int_t)result->accesses, "objects", (json_int_t)result->objects,
                      "hits", (json_int_t)result->hits, "rehit", per(result->hits, again),
                      "promotions", (json_int_t)result->promotions,
@@ -91,7 +94,8 @@ json_t *blocks_json(const struct blocks_options *options, const struct blocks_re
                      "pinned_objects", (json_int_t)result->pinned_objects,
                      "corrupt", (json_int_t)result->corrupt, "leaked", (json_int_t)result->leaked,
                      "wall_s", result->wall_s, "backend", result->backend, "model", result->model,
-                     "threads", (json_int_t)options->threads);
+                     "threads", (json_int_t)options->threads,
+                     "series", block_series_json(&result->series));
 }
 
 void blocks_print(const struct blocks_options *options, const struct blocks_result *result)
@@ -131,8 +135,9 @@ int command_replay_blocks(int count, char **arguments)
     struct blocks_options options = {.policy = "hazard", .budget = 0.05, .cost = 0.05, .block_bytes = 4096, .threads = 4,
                                      .period_s = 0.5, .speedup = 1};
     struct block_trace    trace;
-    struct blocks_result  result;
+    static struct blocks_result result; /* its series is large for a stack */
     if (argp_parse(&argp, count, arguments, 0, NULL, &options) != 0) return EXIT_STATUS_USAGE;
+    if (options.report && report_check() < 0) return EXIT_STATUS_USAGE;
     int read = strcmp(options.path, "drawn") ? block_trace_read(options.path, stderr, &trace)
                                              : block_trace_draw(DRAWN_SEED, DRAWN_SECONDS, &trace);
     if (read < 0) return EXIT_STATUS_USAGE;
@@ -140,9 +145,10 @@ int command_replay_blocks(int count, char **arguments)
     block_trace_free(&trace);
     if (err < 0) return EXIT_STATUS_USAGE;
     if (!options.json || strcmp(options.json, "-")) blocks_print(&options, &result);
-    if (options.json) {
+    if (options.json || options.report) {
         json_t *object = blocks_json(&options, &result);
-        if (!object || write_json(options.json, object) != 0) err = -1;
+        if (!object || (options.json && write_json(options.json, object) != 0)) err = -1;
+        if (err == 0 && options.report) err = report_write(options.report, &object, 1);
         json_decref(object);
         if (err < 0) return EXIT_STATUS_USAGE;
     }

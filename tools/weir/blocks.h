@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "blocks_series.h"
+
 struct block_access {
     uint64_t at_ns;  /* since the start of the trace; equal source times are spread, see blocks_trace.c */
     uint32_t object; /* 0, 1, 2, ... in order of first access */
@@ -36,6 +38,7 @@ void block_trace_free(struct block_trace *trace);
 struct blocks_options {
     const char *path; /* "drawn": no file */
     const char *json;
+    const char *report; /* NULL: no page */
     const char *policy;
     const char *backend;
     double      budget;        /* device tier, as a share of the objects */
@@ -56,6 +59,7 @@ struct blocks_result {
     double   wall_s;
     char     backend[16];
     char     model[96];
+    struct block_series series;
 };
 
 /* Returns 0, or -1 after saying why on standard error. */

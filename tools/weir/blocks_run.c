@@ -237,6 +237,14 @@ static void show(struct progress *progress, const struct player *player, size_t 
     progress->shown = true;
 }
 
+static void note(struct player *player, uint64_t at_ns, struct block_series *series)
+{
+    uint64_t served[WEIR_TIERS] = {0};
+    for (unsigned i = 0; i < player->options->threads; i++)
+        for (int tier = 0; tier < WEIR_TIERS; tier++) served[tier] += player->tally[i].tier[tier];
+    block_series_add(series, at_ns, served, player->rt, player->pool);
+}
+
 static void sleep_until(uint64_t at_ns)
 {
     struct timespec at = {.tv_sec = (time_t)(at_ns / NS_PER_S), .tv_nsec = (long)(at_ns % NS_PER_S)};
@@ -274,6 +282,7 @@ static int play_all(struct player *player, struct blocks_result *result)
             if (err == 0) err = check_moved(player, object_of, &result->checked_moves, &result->corrupt);
         }
         from = to;
+        note(player, end_ns, &result->series);
         show(&progress, player, from, begin_ns);
     }
     progress_clear(&progress);

@@ -18,6 +18,7 @@ struct command {
 
 int command_replay(int count, char **arguments);
 int weir_bench_main(int count, char **arguments); /* tools/bench */
+int command_report(int count, char **arguments);
 int command_info(int count, char **arguments);
 int command_stress(int count, char **arguments);
 int command_top(int count, char **arguments);

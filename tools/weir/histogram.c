@@ -19,8 +19,7 @@ static uint32_t bucket_of(uint64_t ns)
     return (octave - STEP_BITS + 1) * HISTOGRAM_STEPS + step;
 }
 
-/* The largest value that lands in the bucket. */
-static uint64_t bucket_limit(uint32_t bucket)
+uint64_t histogram_limit(uint32_t bucket)
 {
     if (bucket < HISTOGRAM_STEPS) return bucket;
     uint32_t octave = bucket / HISTOGRAM_STEPS + STEP_BITS - 1;
@@ -44,6 +43,11 @@ void histogram_merge(struct histogram *into, const struct histogram *from)
     counter_raise(&into->max_ns, counter_read(&from->max_ns));
 }
 
+void histogram_subtract(struct histogram *from, const struct histogram *less)
+{
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) from->count[i] -= less->count[i];
+}
+
 /* The smallest bucket limit that at least per_mille thousandths of the values do not pass. */
 static uint64_t quantile(const struct histogram *histogram, uint64_t total, uint64_t max_ns,
                          uint32_t per_mille)
@@ -54,7 +58,7 @@ static uint64_t quantile(const struct histogram *histogram, uint64_t total, uint
     for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         seen += counter_read(&histogram->count[i]);
         if (seen >= wanted && seen > 0) {
-            uint64_t limit = bucket_limit(i);
+            uint64_t limit = histogram_limit(i);
             return limit < max_ns ? limit : max_ns;
         }
     }

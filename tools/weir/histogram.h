@@ -33,6 +33,12 @@ void histogram_add(struct histogram *histogram, uint64_t ns);
 /* Add what `from` holds. */
 void histogram_merge(struct histogram *into, const struct histogram *from);
 
+/* Take away what `less` holds, an earlier state of the same. max_ns stays. */
+void histogram_subtract(struct histogram *from, const struct histogram *less);
+
+/* The largest value that lands in a bucket. */
+uint64_t histogram_limit(uint32_t bucket);
+
 void histogram_read(const struct histogram *histogram, struct quantiles *out);
 
 #endif

@@ -11,6 +11,7 @@
 
 static const struct command commands[] = {
     {"replay", "replay LLM request arrivals through weir and through baselines", command_replay},
+    {"report", "make a page with charts from what replays have written", command_report},
     {"bench", "measure weir against a control loop and against other pools", weir_bench_main},
     {"stress", "list and run programs that put the library under load", command_stress},
     {"top", "show what weir does in running processes, live", command_top},

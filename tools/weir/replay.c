@@ -10,6 +10,7 @@
 #include "replay_options.h"
 #include "replay_role.h"
 #include "replay_worker.h"
+#include "report.h"
 
 #define DRAWN_REQUESTS 20000 /* about an hour of arrivals; then they start over */
 #define KINDS_MAX      3
@@ -111,6 +112,7 @@ static int report(const struct replay_options *options, struct replay_result *co
 
     replay_print(&options->plan, read_only, count, json_to_stdout ? stderr : stdout);
     int err = json_file_close(file, object);
+    if (options->report && (!object || report_write(options->report, &object, 1) < 0)) err = -1;
     json_decref(object);
     return err;
 }
@@ -158,6 +160,7 @@ int command_replay(int count, char **arguments)
     size_t                done = 0;
 
     replay_options_parse(count, arguments, &options);
+    if (options.report && report_check() < 0) return EXIT_STATUS_USAGE;
     if (load_workload(&options, &workload) < 0) return EXIT_STATUS_USAGE;
     if (json_file_open(&file, options.json) < 0) {
         workload_clear(&workload);

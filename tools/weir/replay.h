@@ -44,7 +44,9 @@ struct replay_sample {
     uint64_t step_retiring;
     uint64_t device_retiring;
     uint64_t waits;
-    uint64_t acquire_p99_ns; /* of the run so far */
+    uint64_t acquire_p99_ns;          /* of the run so far */
+    uint64_t acquire_interval_p99_ns; /* of the acquires since the sample before */
+    uint64_t pressure_level;          /* enum weir_pressure_level */
 };
 
 #define REPLAY_SAMPLES_MAX 1024
@@ -63,6 +65,7 @@ struct replay_result {
     uint64_t                   leaked;
     uint64_t                   lawless; /* pools in which the conservation law does not hold */
     struct quantiles           acquire; /* of the pools under test */
+    struct histogram           acquires;
     struct quantiles           release;
     struct quantiles           latency; /* from due to done on the device */
     uint64_t                   waits;

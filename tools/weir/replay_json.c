@@ -31,6 +31,8 @@ static json_t *sample_json(const struct replay_sample *sample)
     SET(device_retiring);
     SET(waits);
     SET(acquire_p99_ns);
+    SET(acquire_interval_p99_ns);
+    SET(pressure_level);
 #undef SET
     return object;
 }
@@ -41,6 +43,19 @@ static json_t *series_json(const struct replay_series *series)
 
     for (size_t i = 0; i < series->count; i++)
         json_array_append_new(array, sample_json(&series->sample[i]));
+    return array;
+}
+
+/* Pairs of the longest time in a bucket and how many fell into it, without empty buckets. */
+static json_t *distribution_json(const struct histogram *histogram)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        if (histogram->count[i] == 0) continue;
+        json_array_append_new(
+            array, json_pack("[oo]", number(histogram_limit(i)), number(histogram->count[i])));
+    }
     return array;
 }
 
@@ -68,6 +83,8 @@ static json_t *result_json(const struct replay_result *result)
     json_object_set_new(object, "retiring_max", number(result->retiring_max));
     json_object_set_new(object, "bytes", number(result->bytes));
     json_object_set_new(object, "wall_s", json_real(wall_s));
+    json_object_set_new(object, "acquire_distribution", distribution_json(&result->acquires));
+    json_object_set_new(object, "series", series_json(&result->series));
     return object;
 }
 
@@ -101,8 +118,7 @@ json_t *replay_json(const struct replay_plan *plan, const struct replay_result *
         json_object_set_new(entry, "description", json_string(results[i]->kind->description));
         json_object_set_new(baseline, results[i]->kind->name, entry);
     }
-    json_object_set_new(object, "baseline", baseline);
-    if (json_object_set_new(object, "series", series_json(&results[0]->series)) < 0) {
+    if (json_object_set_new(object, "baseline", baseline) < 0) {
         json_decref(object);
         return NULL;
     }

@@ -37,6 +37,7 @@ enum option_key {
     OPTION_SPEEDUP,
     OPTION_SECONDS,
     OPTION_JSON,
+    OPTION_REPORT,
     OPTION_PLANT,
     OPTION_BACKEND,
     OPTION_SEED,
@@ -56,6 +57,7 @@ static const struct argp_option option_table[] = {
      "Replay X times as fast as the requests arrived (default 100); max: as fast as possible", 0},
     {"seconds", OPTION_SECONDS, "S", 0, "Issue no request after S seconds", 0},
     {"json", OPTION_JSON, "FILE", 0, "Write the results as JSON; -: to standard output", 0},
+    {"report", OPTION_REPORT, "FILE", 0, "Write a page with charts; needs gnuplot", 0},
     {"plant", OPTION_PLANT, "BUG", 0,
      "early-reuse: let weir reuse memory that the device still reads; the run must see it", 0},
     {"backend", OPTION_BACKEND, "NAME", 0, "host or cuda (default: cuda where it works)", 0},
@@ -139,6 +141,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
         break;
     case OPTION_JSON:
         options->json = text;
+        break;
+    case OPTION_REPORT:
+        options->report = text;
         break;
     case OPTION_BACKEND:
         plan->backend = text;

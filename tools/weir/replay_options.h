@@ -11,6 +11,7 @@ struct replay_options {
     struct replay_plan plan;      /* workload and source are filled later */
     const char        *arrivals;  /* NULL: draw them */
     const char        *json;      /* NULL: none; "-": standard output */
+    const char        *report;    /* NULL: none */
     uint32_t           baselines; /* enum replay_baselines */
 };
 

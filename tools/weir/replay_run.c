@@ -147,24 +147,26 @@ static void destroy_all(struct replay *replay)
 
 /* Merge one histogram of every worker; `offset` says which. */
 static void merge_workers(const struct replay *replay, const struct worker *workers, size_t offset,
-                          struct quantiles *out)
+                          struct histogram *out)
 {
-    struct histogram *merged = calloc(1, sizeof(*merged));
-
-    *out = (struct quantiles){0};
-    if (!merged) return;
+    memset(out, 0, sizeof(*out));
     for (uint32_t i = 0; i < replay->plan->threads; i++)
-        histogram_merge(merged, (const void *)((const char *)&workers[i] + offset));
-    histogram_read(merged, out);
-    free(merged);
+        histogram_merge(out, (const void *)((const char *)&workers[i] + offset));
 }
 
-static uint64_t acquire_p99_ns(const struct replay *replay, const struct worker *workers)
+static uint64_t p99_ns(const struct histogram *histogram)
 {
     struct quantiles quantiles;
 
-    merge_workers(replay, workers, offsetof(struct worker, acquire), &quantiles);
-    return quantiles.p99_ns;
+    histogram_read(histogram, &quantiles);
+    return quantiles.count ? quantiles.p99_ns : 0;
+}
+
+static uint32_t pressure_level(struct weir_runtime *rt)
+{
+    struct weir_pressure pressure = {.struct_size = sizeof(pressure)};
+
+    return weir_pressure_read(rt, &pressure) < 0 ? 0 : pressure.level;
 }
 
 static uint64_t device_retiring(const struct replay *replay)
@@ -174,10 +176,17 @@ static uint64_t device_retiring(const struct replay *replay)
     return weir_pool_stats_read(replay->device_memory, &stats) < 0 ? 0 : stats.retiring;
 }
 
+/* before: what had been acquired at the sample before; becomes what has been acquired now. */
 static void take_sample(struct replay *replay, const struct worker *workers,
-                        struct replay_sample *out)
+                        struct histogram *before, struct replay_sample *out)
 {
     struct staging_counts prompts, steps;
+    struct histogram      now, since;
+
+    merge_workers(replay, workers, offsetof(struct worker, acquire), &now);
+    since = now;
+    histogram_subtract(&since, before);
+    *before = now;
 
     replay->kind->count(replay->prompts, &prompts);
     replay->kind->count(replay->steps, &steps);
@@ -193,7 +202,9 @@ static void take_sample(struct replay *replay, const struct worker *workers,
         .step_retiring = steps.retiring,
         .device_retiring = device_retiring(replay),
         .waits = prompts.waits + steps.waits,
-        .acquire_p99_ns = acquire_p99_ns(replay, workers),
+        .acquire_p99_ns = p99_ns(&now),
+        .acquire_interval_p99_ns = p99_ns(&since),
+        .pressure_level = pressure_level(replay->rt),
     };
 }
 
@@ -219,6 +230,7 @@ static void watch(struct replay *replay, const struct worker *workers, struct pr
                   struct replay_result *result)
 {
     struct replay_sample sample;
+    struct histogram     before = {{0}, 0};
     uint64_t             period_ns = SAMPLE_PERIOD_NS;
     uint64_t             next_ns = replay->start_ns;
     bool                 ended;
@@ -226,7 +238,7 @@ static void watch(struct replay *replay, const struct worker *workers, struct pr
     do {
         next_ns += period_ns;
         ended = replay_workers_ended(replay, next_ns);
-        take_sample(replay, workers, &sample);
+        take_sample(replay, workers, &before, &sample);
         uint64_t retiring = sample.prompt_retiring + sample.step_retiring;
         if (retiring > result->retiring_max) result->retiring_max = retiring;
         replay_series_add(&result->series, &sample, &period_ns);
@@ -301,11 +313,14 @@ static void collect(struct replay *replay, const struct worker *workers,
                     struct replay_result *result)
 {
     struct staging_counts prompts, steps;
+    struct histogram      releases;
 
     for (uint32_t i = 0; i < replay->plan->threads; i++)
         result->bytes += counter_read(&workers[i].bytes);
-    merge_workers(replay, workers, offsetof(struct worker, acquire), &result->acquire);
-    merge_workers(replay, workers, offsetof(struct worker, release), &result->release);
+    merge_workers(replay, workers, offsetof(struct worker, acquire), &result->acquires);
+    histogram_read(&result->acquires, &result->acquire);
+    merge_workers(replay, workers, offsetof(struct worker, release), &releases);
+    histogram_read(&releases, &result->release);
     replay->kind->count(replay->prompts, &prompts);
     replay->kind->count(replay->steps, &steps);
     result->waits = prompts.waits + steps.waits;
