@@ -142,7 +142,7 @@ static void use_tiers(struct stress_thread *self)
 
 static void change_tiers(struct stress_thread *self)
 {
-    struct weir_tier_budget budget = {stress_below(self, 9), stress_below(self, 9)};
+    struct weir_tier_budget budget = {.device_buffers = stress_below(self, 9), .pinned_buffers = stress_below(self, 9)};
     stress_ok(weir_tier_set_budget(mix.tiers, budget));
 }
 

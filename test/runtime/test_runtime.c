@@ -112,3 +112,19 @@ Test(runtime, a_hundred_lives_leave_nothing_behind)
         weir_runtime_destroy(rt);
     }
 }
+
+Test(runtime, each_device_has_a_default_of_its_own)
+{
+    struct weir_runtime *first, *second, *again;
+    ok(weir_runtime_default(0, &first));
+    int err = weir_runtime_default(1, &second);
+    if (err == WEIR_ENOENT) cr_skip_test("there is one device");
+    ok(err);
+    cr_assert_neq(first, second);
+    ok(weir_runtime_default(1, &again));
+    cr_assert_eq(again, second);
+    cr_assert_eq(weir_runtime_reset(1, WEIR_FOREVER), 0);
+    ok(weir_runtime_default(0, &again));
+    cr_assert_eq(again, first, "the other one stays");
+    cr_assert_eq(weir_runtime_reset(0, WEIR_FOREVER), 0);
+}

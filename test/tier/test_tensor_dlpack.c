@@ -267,3 +267,20 @@ Test(dlpack, what_cannot_be_is_refused)
     cr_assert_eq(pool_stats(pool).leased, 0, "a refused export holds nothing");
     end_runtime();
 }
+
+Test(dlpack, an_export_keeps_the_lease)
+{
+    struct weir_runtime    *runtime = make_runtime();
+    struct weir_pool       *small;
+    struct weir_tensor     *tensor;
+    struct DLManagedTensor *export;
+    ok(weir_pool_create(runtime, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1), &small));
+    ok(weir_tensor_create(small, WEIR_OPTS(tensor, .dtype = WEIR_DTYPE_U8, .rank = 1, .shape = {16}), WEIR_NOW, &tensor));
+    ok(weir_tensor_dlpack(tensor, 0, &export));
+    weir_tensor_destroy(tensor);
+    cr_assert_eq(pool_stats(small).leased, 1);
+    export->deleter(export);
+    cr_assert_eq(pool_stats(small).leased, 0);
+    weir_pool_destroy(small);
+    weir_runtime_destroy(runtime);
+}
