@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+#include <weir/cuda.h>
 #include <weir/tier.h>
 #include <weir/weir.h>
 
@@ -271,6 +272,49 @@ static int grow_and_trim(struct run *run)
     return 0;
 }
 
+/* A driver's default stream stands for one of the host program. */
+static int adopt(struct run *run)
+{
+    struct weir_stream *theirs;
+    TRY_STEP(weir_stream_adopt_cuda(run->rt, WI_CU_STREAM_LEGACY, &theirs));
+    (void)STEP(weir_stream_delay(theirs, 1000));
+    (void)STEP(weir_stream_sync(theirs, patience(run)));
+    (void)STEP(weir_stream_release(theirs));
+    return 0;
+}
+
+/* In a pool that zeroes: its mirrors are filled. */
+static int mirror(struct run *run)
+{
+    struct weir_pool   *pool;
+    struct weir_buffer *buffer;
+    uint64_t            address;
+    TRY_STEP(weir_pool_create(run->rt, WEIR_OPTS(pool, .name = "zeroed", .buffer_bytes = BUFFER_BYTES, .buffers_min = 1,
+                                                 .flags = WEIR_POOL_SCRUB),
+                              &pool));
+    if (STEP(weir_buffer_acquire(pool, patience(run), &buffer)) >= 0) {
+        (void)STEP(weir_buffer_mirror(buffer, &address));
+        (void)STEP(weir_buffer_release(buffer));
+    }
+    weir_pool_destroy(pool);
+    return 0;
+}
+
+static int tell_time(struct run *run)
+{
+    struct weir_event *start, *end;
+    uint64_t           ns;
+    TRY_STEP(weir_event_acquire(run->rt, WEIR_EVENT_TIMING, patience(run), &start));
+    if (STEP(weir_event_acquire(run->rt, WEIR_EVENT_TIMING, patience(run), &end)) >= 0) {
+        if (STEP(weir_event_record(start, run->stream)) >= 0 && STEP(weir_event_record(end, run->stream)) >= 0 &&
+            STEP(weir_event_sync(end, patience(run))) >= 0)
+            (void)STEP(weir_event_elapsed_ns(start, end, &ns));
+        (void)STEP(weir_event_release(end));
+    }
+    (void)STEP(weir_event_release(start));
+    return 0;
+}
+
 /* ---- tiers ---- */
 
 static int move_about(struct run *run, struct weir_buffer *buffer)
@@ -430,6 +474,9 @@ void fault_cycle_run(struct fault_cycle *cycle)
         (void)copy_down(run);
         (void)ask_async(run);
         (void)grow_and_trim(run);
+        (void)mirror(run);
+        (void)adopt(run);
+        (void)tell_time(run);
         (void)tiers(run);
     }
     close_all(run);

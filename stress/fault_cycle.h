@@ -3,7 +3,8 @@
  * fault_cycle.h - one full life of a runtime, step by step, beside a fault that may strike anywhere
  *
  *   create a runtime; device memory; a pool; uploads on a stream that stands, released in flight; download; an
- *   asynchronous acquire; growth by request and by the monitor; trim; a tiered pool and moves; destroy
+ *   asynchronous acquire; growth by request and by the monitor; trim; a mirror; a stream of the host program; a time
+ *   between events; a tiered pool and moves; destroy
  *
  * Each step may fail once the fault has struck, and no sooner. What holds whatever failed:
  *

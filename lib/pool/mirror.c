@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/mirror.h"
 
+#include "base/log.h"
 #include "pool/lease.h"
 #include "pool/side.h"
+
+#include <time.h>
 
 static int make(struct wi_context *context, size_t bytes, uint64_t *out)
 {
@@ -12,19 +15,34 @@ static int make(struct wi_context *context, size_t bytes, uint64_t *out)
     return err;
 }
 
-/* On a stream of its own, and wait: rare, and there may be no stream at hand. */
-static int zero(struct wi_device *device, uint64_t address, size_t bytes)
+/* Wait without an event, where none can be recorded. 0: nothing is pending on the stream. */
+static int settle(struct wi_device *device, void *stream)
+{
+    int err;
+    while ((err = device->ops->stream_query(device, stream)) == WEIR_EAGAIN)
+        nanosleep(&(struct timespec){.tv_nsec = WI_NS_PER_MS / 10}, NULL);
+    return err;
+}
+
+/*
+ * On a stream of its own, and wait: rare, and there may be no stream at hand. *adrift: the fill was queued, and whether
+ * it has ended nobody knows.
+ */
+static int zero(struct wi_device *device, uint64_t address, size_t bytes, bool *adrift)
 {
     const struct wi_device_ops *ops = device->ops;
     void                       *stream, *event;
+    bool                        queued = false;
     WI_TRY(ops->stream_create(device, 0, &stream));
     int err = ops->event_create(device, 0, &event);
     if (err >= 0) {
         err = ops->fill(device, address, 0, bytes, stream);
+        queued = err >= 0;
         if (err >= 0) err = ops->event_record(device, event, stream);
         if (err >= 0) err = ops->event_sync(device, event);
         (void)ops->event_destroy(device, event);
     }
+    *adrift = err < 0 && queued && settle(device, stream) < 0;
     (void)ops->stream_destroy(device, stream);
     return err;
 }
@@ -45,7 +63,13 @@ int wi_mirror_make(struct wi_record *record, uint64_t *out)
     }
     uint64_t lease = wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT;
     if ((pool->opts.flags & WEIR_POOL_SCRUB) && side->mirror_lease != lease) {
-        int err = zero(context->device, address, bytes);
+        bool adrift = false;
+        int  err = zero(context->device, address, bytes, &adrift);
+        if (adrift) {
+            /* Fail closed: neither used again nor freed, and it stays in the budget. */
+            wi_store(&side->mirror, 0, relaxed);
+            wi_log(WARN, "pool", "%s: a device mirror whose fill failed midway is given up", pool->name);
+        }
         if (err < 0) return wi_issue_failed(context, err);
         side->mirror_lease = lease;
     }
