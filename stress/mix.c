@@ -198,7 +198,8 @@ static void hold_what_may_be_taken(struct stress_thread *self)
     uint64_t            number = ((wi_load(&mine->word, relaxed) >> 2) + 1) & UINT32_MAX;
     uint64_t            offered = number << 2 | OFFERED;
     struct weir_buffer *buffer;
-    mine->holder = self;
+    /* Written once: whoever was offered the lease before may still read it. */
+    if (mine->holder != self) mine->holder = self;
     wi_store(&mine->word, number << 2 | MINE, relaxed);
     if (!mix_got(self, weir_buffer_acquire_with(mix.preempting,
                                                 WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_LOW,

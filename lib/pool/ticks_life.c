@@ -83,7 +83,6 @@ void wi_stream_bind(struct wi_stream *stream, void *handle)
     wi_assert(wi_load(&stream->gone, relaxed) && wi_stream_drained(stream)); /* D5 */
     pthread_mutex_lock(&stream->handle_lock);
     stream->handle = handle;
-    stream->adopted = 1;
     /* seq_cst, as K4: the keeper that takes it for held still, and disarms, looks again and sees this. */
     wi_store(&stream->held, handle == NULL, seq_cst);
     wi_store(&stream->outside, 1, relaxed);
