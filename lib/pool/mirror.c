@@ -4,8 +4,7 @@
 #include "base/log.h"
 #include "pool/lease.h"
 #include "pool/side.h"
-
-#include <time.h>
+#include "sync/futex.h"
 
 static int make(struct wi_context *context, size_t bytes, uint64_t *out)
 {
@@ -18,9 +17,10 @@ static int make(struct wi_context *context, size_t bytes, uint64_t *out)
 /* Wait without an event, where none can be recorded. 0: nothing is pending on the stream. */
 static int settle(struct wi_device *device, void *stream)
 {
-    int err;
+    _Atomic uint32_t nobody_wakes = 0;
+    int              err;
     while ((err = device->ops->stream_query(device, stream)) == WEIR_EAGAIN)
-        nanosleep(&(struct timespec){.tv_nsec = WI_NS_PER_MS / 10}, NULL);
+        (void)wi_futex_wait(&nobody_wakes, 0, weir_deadline_after_ns(WI_NS_PER_MS / 10));
     return err;
 }
 
