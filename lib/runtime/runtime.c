@@ -14,6 +14,7 @@
 #include "runtime/page.h"
 #include "runtime/pressure.h"
 #include "runtime/stats_fields.h"
+#include "sync/thread.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -27,8 +28,10 @@ static struct weir_runtime *spares;   /* ended ones: a late release may still lo
 static struct weir_runtime *abandoned; /* ended ones with leases out, or whose device was lost */
 static pthread_once_t       fork_once = PTHREAD_ONCE_INIT;
 
+/* The child's only thread gets its record before the fork: in the child there may be no memory to be had. */
 static void before_fork(void)
 {
+    (void)wi_thread_self();
     pthread_mutex_lock(&registry);
     for (struct weir_runtime *rt = runtimes; rt; rt = rt->next) pthread_mutex_lock(&rt->pools_lock);
 }
