@@ -69,7 +69,7 @@ function(weir_test_again layer name as)
         return()
     endif()
     add_test(NAME ${layer}.${name}_${as} COMMAND test_${layer}_${name})
-    weir_test_properties(${layer}.${name}_${as} 120 ${layer} again criterion)
+    weir_test_properties(${layer}.${name}_${as} 120 ${layer} again shape criterion)
     set_property(TEST ${layer}.${name}_${as} APPEND PROPERTY ENVIRONMENT ${ARGN})
 endfunction()
 

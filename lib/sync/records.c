@@ -135,8 +135,6 @@ static int reserve_arena_locked(void)
     faces = want_faces;
     span_bytes = span;
     reserved = true;
-    /* A record that is quarantined keeps what belongs to it for good. */
-    wi_leak_root((void *)wi_load(&wi_record_arena.base, relaxed), span);
     return 0;
 }
 
@@ -242,6 +240,8 @@ static int extend_locked(size_t count, struct wi_record_range *out)
     }
     if (tail > 0) holes_count--;
     *out = (struct wi_record_range){record_at((struct wi_record *)base, used - tail), count};
+    /* A record that is quarantined keeps what belongs to it for good. */
+    wi_leak_root(base + used * WI_RECORD_BYTES, more * WI_RECORD_BYTES);
     used += more;
     /*
      * order(records): release; pairs with the acquire in wi_record_valid() and its cold part. The
