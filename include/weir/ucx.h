@@ -195,6 +195,13 @@ WEIR_UCX_API int weir_ucx_fd(struct weir_ucx *ucx);
 /* weir_ucx_progress - do what there is to do, without blocking; returns how much. Any thread, also beside the engine's own. */
 WEIR_UCX_API int weir_ucx_progress(struct weir_ucx *ucx);
 
+/*
+ * weir_ucx_spin - UCX's progress alone, for loops that poll memory or count callbacks: no system call of weir's; returns how much was done
+ *
+ * Sees no peer come, and none go: call weir_ucx_progress() now and then.
+ */
+WEIR_UCX_API int weir_ucx_spin(struct weir_ucx *ucx);
+
 struct weir_ucx_stats {
     size_t   struct_size;
     uint64_t registrations, unregistrations; /* of slabs */

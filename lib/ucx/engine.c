@@ -212,6 +212,15 @@ int weir_ucx_progress(struct weir_ucx *ucx)
     return (int)done;
 }
 
+int weir_ucx_spin(struct weir_ucx *ucx)
+{
+    WU_ENSURE(ucx, INVAL, .detail = "ucx is NULL");
+    wu_lock(ucx);
+    unsigned done = wu_progress_locked(ucx);
+    wu_unlock(ucx);
+    return (int)done;
+}
+
 int weir_ucx_fd(struct weir_ucx *ucx)
 {
     WU_ENSURE(ucx, INVAL, .detail = "ucx is NULL");
@@ -476,14 +485,14 @@ int weir_ucx_create(struct weir_runtime *rt, const struct weir_ucx_opts *opts,
     return 0;
 }
 
-/* Every peer has no endpoint any more. */
+/* No peer has an endpoint any more, and none that could still touch our memory is left. */
 static bool all_ended(void *arg)
 {
     struct weir_ucx *ucx = arg;
     bool             ended = true;
     wu_lock(ucx);
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next)
-        ended &= wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->uses == 0;
+        ended &= wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->uses == 0 && (peer->fd < 0 || peer->exposed_count == 0);
     pthread_mutex_unlock(&ucx->lock);
     return ended;
 }

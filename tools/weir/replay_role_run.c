@@ -381,6 +381,7 @@ int role_run(const struct role_options *options, const struct block_trace *trace
         if (!begin_ns) begin_ns = weir_clock_ns();
         if (prefill && options->seconds > 0 && player.end_ns == WEIR_FOREVER)
             player.end_ns = weir_deadline_after_ns((uint64_t)(options->seconds * NS_PER_S));
+        fprintf(stderr, "weir replay: a peer is met\n");
         int played = prefill ? prefill_session(&player) : decode_session(&player);
         out->finished = played >= 0;
         if (played < 0) {

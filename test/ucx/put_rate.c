@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * put_rate.c - how fast a put of leased buffers is between two processes: for tools/dev/ucx_rate, which compares
+ *
+ * usage: put_rate lat|bw <bytes> <iterations>
+ *
+ * Prints one number: microseconds one way of a ping-pong of puts, as ucx_perftest -t ucp_put_lat counts; or MB/s (2^20) of puts
+ * one after the other, as ucp_put_bw counts. Both sides progress in their own loop, as ucx_perftest does.
+ */
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <weir/ucx.h>
+#include <weir/weir.h>
+
+#define WINDOW 32
+
+struct side {
+    struct weir_runtime  *rt;
+    struct weir_pool     *pool;
+    struct weir_ucx      *ucx;
+    struct weir_ucx_peer *peer;
+    struct weir_buffer   *mine, *source, *message;
+    struct weir_ucx_ref   far;
+};
+
+static void must(int err, const char *what)
+{
+    char text[512];
+    if (err >= 0) return;
+    (void)weir_error_text(text, sizeof text);
+    fprintf(stderr, "put_rate: %s: %s\n", what, text);
+    exit(2);
+}
+
+static void swap_refs(struct side *side)
+{
+    struct weir_ucx_transfer *received, *sent;
+    struct weir_ucx_ref       ref;
+    must(weir_ucx_expose(side->peer, weir_slice_all(side->mine), &ref), "expose");
+    must(weir_ucx_receive(side->peer, 1, weir_slice(side->message, 0, sizeof ref), NULL, &received),
+         "receive");
+    memcpy((char *)side->message->host + 256, &ref, sizeof ref);
+    must(weir_ucx_send(side->peer, 1, weir_slice(side->message, 256, sizeof ref), NULL, &sent),
+         "send");
+    must(weir_ucx_wait(received, WEIR_FOREVER, NULL), "receive");
+    must(weir_ucx_wait(sent, WEIR_FOREVER, NULL), "send");
+    memcpy(&side->far, side->message->host, sizeof ref);
+}
+
+static void open_side(struct side *side, size_t bytes)
+{
+    must(weir_runtime_create(NULL, &side->rt), "runtime");
+    must(weir_pool_create(
+             side->rt,
+             WEIR_OPTS(pool, .buffer_bytes = bytes < 4096 ? 4096 : bytes, .buffers_min = 3),
+             &side->pool),
+         "pool");
+    must(weir_ucx_create(side->rt,
+                         WEIR_OPTS(ucx, .flags = WEIR_UCX_CALLER_PROGRESS, .spin_ns = WEIR_FOREVER, .stall_ns = WEIR_FOREVER),
+                         &side->ucx),
+         "ucx");
+    must(weir_ucx_offer(side->ucx, side->pool, WEIR_UCX_PUT), "offer");
+    must(weir_buffer_acquire(side->pool, WEIR_NOW, &side->mine), "acquire");
+    must(weir_buffer_acquire(side->pool, WEIR_NOW, &side->source), "acquire");
+    must(weir_buffer_acquire(side->pool, WEIR_NOW, &side->message), "acquire");
+    memset(side->mine->host, 0, side->mine->bytes);
+    memset(side->source->host, 0, side->source->bytes);
+}
+
+static void close_side(struct side *side)
+{
+    weir_ucx_disconnect(side->peer);
+    (void)weir_buffer_release(side->mine);
+    (void)weir_buffer_release(side->source);
+    (void)weir_buffer_release(side->message);
+    weir_ucx_destroy(side->ucx);
+    weir_pool_destroy(side->pool);
+    weir_runtime_destroy(side->rt);
+}
+
+/* The last byte carries the round, as the last byte of a put arrives last. */
+static void wait_for(struct side *side, size_t bytes, uint8_t round)
+{
+    const volatile uint8_t *last = (const uint8_t *)side->mine->host + bytes - 1;
+    while (*last != round) (void)weir_ucx_spin(side->ucx);
+}
+
+static void put(struct side *side, size_t bytes, uint8_t round)
+{
+    struct weir_ucx_transfer *transfer;
+    ((uint8_t *)side->source->host)[bytes - 1] = round;
+    must(weir_ucx_put(side->peer, weir_slice(side->source, 0, bytes), &side->far, NULL, &transfer),
+         "put");
+    must(weir_ucx_wait(transfer, WEIR_FOREVER, NULL), "put");
+}
+
+static double now_s(void)
+{
+    return (double)weir_clock_ns() / 1e9;
+}
+
+static double latency_us(struct side *side, bool first, size_t bytes, unsigned count)
+{
+    double   begin_s = 0;
+    unsigned warm = count / 10 + 10;
+    for (unsigned i = 0; i < warm + count; i++) {
+        uint8_t round = (uint8_t)(i % 100 + 1);
+        if (i == warm) begin_s = now_s();
+        if (first) put(side, bytes, round);
+        wait_for(side, bytes, round);
+        if (!first) put(side, bytes, round);
+    }
+    return (now_s() - begin_s) / count / 2 * 1e6;
+}
+
+static unsigned in_flight;
+
+static void on_done(void *ctx, int err, int32_t status)
+{
+    (void)ctx;
+    (void)status;
+    must(err, "put");
+    in_flight--;
+}
+
+static double bandwidth(struct side *side, size_t bytes, unsigned count)
+{
+    static const struct weir_ucx_transfer_opts opts = {.struct_size = sizeof opts, .done = on_done};
+    struct weir_ucx_transfer                  *last;
+    double                                     begin_s = 0;
+    unsigned                                   warm = count / 10 + 1;
+    for (unsigned i = 0; i < warm + count; i++) {
+        if (i == warm) begin_s = now_s();
+        while (in_flight >= WINDOW) (void)weir_ucx_spin(side->ucx);
+        in_flight++;
+        must(weir_ucx_put(side->peer, weir_slice(side->source, 0, bytes), &side->far, &opts, NULL),
+             "put");
+    }
+    must(weir_ucx_put(side->peer, weir_slice(side->source, 0, bytes), &side->far,
+                      WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &last),
+         "put");
+    must(weir_ucx_wait(last, WEIR_FOREVER, NULL), "put");
+    return (double)bytes * (count + 1) / (now_s() - begin_s) / (1 << 20);
+}
+
+static int other_side(int port_fd, bool latency, size_t bytes, unsigned count)
+{
+    struct side side;
+    uint16_t    port;
+    open_side(&side, bytes);
+    if (read(port_fd, &port, sizeof port) != sizeof port) return 2;
+    must(weir_ucx_connect(side.ucx, "127.0.0.1", port, WEIR_FOREVER, &side.peer), "connect");
+    swap_refs(&side);
+    if (latency) (void)latency_us(&side, false, bytes, count);
+    while (weir_ucx_peer_alive(side.peer) == 1) (void)weir_ucx_progress(side.ucx);
+    close_side(&side);
+    return 0;
+}
+
+int main(int count, char **arguments)
+{
+    struct side side;
+    uint16_t    port;
+    int         pipe_fd[2], status = 0;
+    if (count != 4 || pipe(pipe_fd) != 0) return 2;
+    bool     latency = !strcmp(arguments[1], "lat");
+    size_t   bytes = strtoull(arguments[2], NULL, 10);
+    unsigned rounds = (unsigned)strtoul(arguments[3], NULL, 10);
+    pid_t    child = fork(); /* before anything of weir */
+    if (child == 0) exit(other_side(pipe_fd[0], latency, bytes, rounds));
+    open_side(&side, bytes);
+    must(weir_ucx_listen(side.ucx, "127.0.0.1", 0, &port), "listen");
+    if (write(pipe_fd[1], &port, sizeof port) != sizeof port) return 2;
+    must(weir_ucx_accept(side.ucx, WEIR_FOREVER, &side.peer), "accept");
+    swap_refs(&side);
+    printf("%.4f\n",
+           latency ? latency_us(&side, true, bytes, rounds) : bandwidth(&side, bytes, rounds));
+    close_side(&side);
+    return waitpid(child, &status, 0) == child && status == 0 ? 0 : 2;
+}
