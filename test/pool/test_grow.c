@@ -58,7 +58,8 @@ Test(grow, memory_returns_to_the_system)
     cr_assert_geq(full, before + 55 * MIB);
     ok(weir_buffers_release(buffer, 64));
     eventually(pool_stats(pool).total == 4);
-    eventually(resident_bytes() < before + 8 * MIB);
+    /* Of 60 MiB that came; a sanitizer keeps an eighth of what was ever written as its own. */
+    eventually(resident_bytes() < before + 16 * MIB);
     cr_assert_geq(pool_stats(pool).shrinks, 1);
     assert_law(pool);
     weir_pool_destroy(pool);
