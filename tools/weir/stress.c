@@ -242,8 +242,8 @@ int command_stress(int count, char **arguments)
         NULL,
         NULL,
         NULL};
-    static struct programs programs;
-    struct stress_options  options = {0};
+    static struct programs       programs;
+    static struct stress_options options; /* as long as the command: so do the names that it holds */
 
     argp_parse(&argp, count, arguments, 0, NULL, &options);
     if (needs_folder(&options) && read_programs(options.folder, &programs) < 0) return EXIT_STATUS_USAGE;
