@@ -111,7 +111,9 @@ struct weir_ucx_peer {
     bool                  connector;  /* this side connected */
     bool                  taken;      /* the caller has the pointer */
     bool                  dropped;    /* the caller has given it back */
-    bool                  ready;      /* it has announced all that it offered when it came */
+    bool                  ready;      /* both have answered, and all that it offered when it came is known */
+    bool                  answered;   /* our greeting is received and answered: UCX's connections stand */
+    bool                  said_ready; /* the same of the other side, which has announced all that it offered */
     bool                  broken;     /* UCX has reported it; to be ended after progress */
     bool                  gone_acked; /* scratch of wu_slab_withdraw() */
     bool                  flushing;   /* said goodbye: the other side will end the connection */
@@ -132,10 +134,12 @@ struct weir_ucx_peer {
     uint8_t  nonce_mine[32], nonce_its[32];
     uint8_t  key[WU_PROOF_BYTES]; /* of this session */
     uint64_t sent, received;      /* frames under proof */
-    uint32_t inbox_mine, inbox_its; /* upper half of tags */
+    uint32_t inbox_mine, inbox_its; /* upper half of tags, even: the odd one beside it is the greeting's */
 
     ucp_ep_h            ep;
-    void               *closing; /* UCX's close request */
+    void               *closing;  /* UCX's close request */
+    void               *greeting; /* UCX's request to receive it */
+    uint64_t            greeting_in, greeting_out; /* what it says: nothing */
     struct wu_far_slab *slabs;
     uint64_t            slab_newest; /* greatest id seen */
     struct wu_exposure *exposed;     /* WU_EXPOSED_MAX, made on first use */
@@ -269,6 +273,8 @@ void wu_listener_event_locked(struct weir_ucx *ucx);
 struct weir_ucx_peer *wu_peer_make_locked(struct weir_ucx *ucx, int fd, bool connector);
 /* The handshake is done. */
 void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t bytes);
+/* One of the two sides is answered: is the peer ready? */
+void wu_peer_ready_locked(struct weir_ucx_peer *peer);
 /* The peer has failed, or says goodbye: cancel everything. status: UCX's. */
 void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status, const char *why);
 /* What has become possible since the last look: closing, freeing. Returns how much was done. */

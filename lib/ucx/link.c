@@ -19,7 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define VERSION      1u
+#define VERSION      2u
 #define NONCE_BYTES  32
 #define ACCEPT_ROUND 16
 
@@ -223,8 +223,8 @@ static bool take_frame(struct weir_ucx_peer *peer, uint32_t type, const uint8_t 
     case WU_SLAB_GONE:
         return bytes == 8 && wu_slab_gone_locked(peer, wu_read_u64(at));
     case WU_READY:
-        peer->ready = true;
-        wu_advance_locked(peer->ucx);
+        peer->said_ready = true;
+        wu_peer_ready_locked(peer);
         return bytes == 0;
     case WU_PING:
         return bytes == 0;

@@ -77,6 +77,7 @@ static uint32_t new_inbox_locked(const struct weir_ucx *ucx)
     bool     taken;
     do {
         if (!wu_random(&inbox, sizeof inbox)) return 0;
+        inbox &= ~UINT32_C(1);
         taken = inbox == 0;
         for (const struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next)
             taken |= peer->inbox_mine == inbox;
@@ -122,8 +123,23 @@ static void on_endpoint_error(void *arg, ucp_ep_h ep, ucs_status_t status)
     if (!peer->status) peer->status = status;
 }
 
-/* UCX's own connections stand: a peer is ready only then, as UCX over tcp does not bear being closed before. */
-static void on_connected(void *request, ucs_status_t status, void *user)
+/*
+ * The greeting: a synchronous message each way. It makes UCX ask the other side which endpoint is its own there, as the
+ * first key would, and the first keep-alive; its end says that this is answered. A peer is ready when both are: over tcp,
+ * a side that ends between the question and the answer makes UCX 1.13 abort the process that answers.
+ */
+static uint64_t greeting_tag(uint32_t inbox)
+{
+    return (uint64_t)(inbox | 1) << 32;
+}
+
+void wu_peer_ready_locked(struct weir_ucx_peer *peer)
+{
+    peer->ready = peer->answered && peer->said_ready;
+    wu_advance_locked(peer->ucx);
+}
+
+static void on_greeted(void *request, ucs_status_t status, void *user)
 {
     struct weir_ucx_peer *peer = user;
     struct wu_frame       frame;
@@ -132,17 +148,43 @@ static void on_connected(void *request, ucs_status_t status, void *user)
     if (status != UCS_OK || wi_load(&peer->state, relaxed) != WU_PEER_ALIVE) return;
     wu_frame_begin(&frame, WU_READY);
     wu_link_send_locked(peer, &frame);
+    peer->answered = true;
+    wu_peer_ready_locked(peer);
 }
 
-static void connect_endpoint_locked(struct weir_ucx_peer *peer)
+static void on_greeting(void *request, ucs_status_t status, const ucp_tag_recv_info_t *info,
+                        void *user)
 {
-    ucp_request_param_t param = {.op_attr_mask =
-                                     UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
-                                 .cb.send = on_connected,
-                                 .user_data = peer};
-    peer->uses++;
-    ucs_status_ptr_t request = ucp_ep_flush_nbx(peer->ep, &param);
-    if (!UCS_PTR_IS_PTR(request)) on_connected(NULL, UCS_PTR_STATUS(request), peer);
+    struct weir_ucx_peer *peer = user;
+    (void)status;
+    (void)info;
+    if (request) ucp_request_free(request);
+    peer->greeting = NULL;
+    peer->uses--;
+}
+
+static void greet_locked(struct weir_ucx_peer *peer)
+{
+    ucp_request_param_t receive = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK |
+                                                   UCP_OP_ATTR_FIELD_USER_DATA |
+                                                   UCP_OP_ATTR_FLAG_NO_IMM_CMPL,
+                                   .cb.recv = on_greeting,
+                                   .user_data = peer};
+    ucp_request_param_t send = {.op_attr_mask =
+                                    UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
+                                .cb.send = on_greeted,
+                                .user_data = peer};
+    peer->uses += 2;
+    ucs_status_ptr_t request =
+        ucp_tag_recv_nbx(peer->ucx->worker, &peer->greeting_in, sizeof peer->greeting_in,
+                         greeting_tag(peer->inbox_mine), UINT64_MAX, &receive);
+    if (UCS_PTR_IS_PTR(request))
+        peer->greeting = request;
+    else
+        on_greeting(NULL, UCS_PTR_STATUS(request), NULL, peer);
+    request = ucp_tag_send_sync_nbx(peer->ep, &peer->greeting_out, sizeof peer->greeting_out,
+                                    greeting_tag(peer->inbox_its), &send);
+    if (!UCS_PTR_IS_PTR(request)) on_greeted(NULL, UCS_PTR_STATUS(request), peer);
 }
 
 void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t bytes)
@@ -166,7 +208,7 @@ void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t
     peer->gone_acked = true; /* it never hears of what is going now */
     wi_store(&peer->state, WU_PEER_ALIVE, release);
     wu_slabs_announce_locked(peer);
-    connect_endpoint_locked(peer);
+    greet_locked(peer);
 }
 
 /* ---- ending ---- */
@@ -197,6 +239,7 @@ void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status
     if (state == WU_PEER_ALIVE && err != WEIR_ECANCELED) peer->ucx->stat.peers_failed++;
     wi_store(&peer->state, WU_PEER_ENDING, release);
     wu_transfers_cancel_locked(peer);
+    if (peer->greeting) ucp_request_cancel(peer->ucx->worker, peer->greeting);
     if (peer->ep) {
         ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS,
                                      .flags = UCP_EP_CLOSE_FLAG_FORCE};
