@@ -70,7 +70,7 @@ static void clear_leaves_leases_alone(uint32_t strategy, uint32_t headroom)
     eventually(pool_stats(pool).retiring == 0);
     cr_assert_eq(((char *)buffer[7]->host)[0], 8);
     ok(weir_buffers_release(buffer, 3));
-    cr_assert_eq(weir_pool_clear(pool), 0);
+    eventually(weir_pool_clear(pool) == 0); /* the keeper may have one in hand */
     for (int i = 0; i < 8; i++) {
         ok(weir_buffer_acquire_with(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_HIGH), WEIR_NOW, &again[i]));
         cr_assert(is_zero(again[i]));
