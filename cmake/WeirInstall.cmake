@@ -45,17 +45,7 @@ install(FILES ${PROJECT_SOURCE_DIR}/stress/harness.h ${PROJECT_SOURCE_DIR}/stres
         DESTINATION ${weir_stress_dir} COMPONENT dev)
 install(FILES ${PROJECT_SOURCE_DIR}/lib/base/atomic.h DESTINATION ${weir_stress_dir}/base COMPONENT dev)
 
-# Manual pages: of the command with the command, the rest for developers.
-file(GLOB weir_pages CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/docs/man/*.[1-9])
-foreach(page ${weir_pages})
-    string(REGEX MATCH "[1-9]$" section ${page})
-    if(section EQUAL 1)
-        set(component tools)
-    else()
-        set(component dev)
-    endif()
-    install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section} COMPONENT ${component})
-endforeach()
+include(WeirMan)
 
 if(PROJECT_IS_TOP_LEVEL)
     include(WeirPackage)

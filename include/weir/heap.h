@@ -9,12 +9,35 @@
  * When is freed memory reused? At once if the heap knows of no device work on it. It knows of copies issued by
  * weir_heap_upload() and weir_heap_download(), and of what weir_heap_guard() tells it of: then weir_heap_free() does not
  * wait, but the memory retires, and is reused when that work is done. For work that the heap was not told of, free
- * with weir_heap_free_on().
+ * with weir_heap_free_on(). Memory whose device work failed is never reused.
+ *
+ * Each thread keeps up to cache_bytes_max of what it has freed, in sizes up to 32 KiB, until it ends.
  *
  * What excludes what: weir_heap_destroy() runs beside no other call given the same heap. One allocation is used by one
  * thread at a time. All else runs beside each other. A heap ends before its runtime. Threads may come and go.
  *
  * A call that answers a pointer answers NULL when it fails, and weir_last_error() has the code and the cause.
+ *
+ * Debian builds jemalloc so that a library that needs it cannot be opened by dlopen(): link libweir_heap, or set
+ * GLIBC_TUNABLES=glibc.rtld.optional_static_tls=8192. libweir itself has no such limit.
+ *
+ * Example:
+ *
+ *     #include <string.h>
+ *     #include <weir/heap.h>
+ *     #include <weir/weir.h>
+ *
+ *     int send_text(struct weir_heap *heap, struct weir_stream *stream, uint64_t device, const char *text)
+ *     {
+ *         size_t bytes = strlen(text);
+ *         char  *message = weir_heap_malloc(heap, bytes);
+ *         if (!message) return WEIR_ENOMEM;
+ *         memcpy(message, text, bytes);
+ *         struct weir_heap_part all = {message, 0, bytes};
+ *         int err = weir_heap_upload(heap, stream, device, all);
+ *         (void)weir_heap_free(heap, message);
+ *         return err;
+ *     }
  */
 #ifndef WEIR_HEAP_H
 #define WEIR_HEAP_H

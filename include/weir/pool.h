@@ -135,12 +135,14 @@ struct weir_slice {
     size_t              bytes;
 };
 
+/* weir_slice - bytes of a buffer, from offset on; checked where it is used. Progress: wait-free. */
 static inline struct weir_slice weir_slice(struct weir_buffer *buffer, size_t offset, size_t bytes)
 {
     struct weir_slice slice = {buffer, offset, bytes};
     return slice;
 }
 
+/* weir_slice_all - all bytes of a buffer. Progress: wait-free. */
 static inline struct weir_slice weir_slice_all(struct weir_buffer *buffer)
 {
     struct weir_slice slice = {buffer, 0, buffer->bytes};

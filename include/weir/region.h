@@ -13,7 +13,8 @@
  * address bytes of several registrations, but no copy may span two of them: weir_region_find() tells where one ends.
  *
  * What the device still uses must not be decommitted, nor given to another owner. A mark says when that is: take one
- * behind the work with weir_region_mark(), and reuse the memory when weir_region_query() answers 0.
+ * behind the work with weir_region_mark(), and reuse the memory when weir_region_query() answers 0. If it answers DEVICE,
+ * nobody will ever know: do not reuse the memory, and end the region with weir_region_abandon().
  *
  * What excludes what: no two calls commit or decommit the same steps at once; weir_region_destroy() runs beside no
  * other call given the same region. All else runs beside each other. A region ends before its runtime.

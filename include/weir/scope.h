@@ -43,9 +43,15 @@ WEIR_DEFINE_AUTO_VOID_(tensor, destroy)
 WEIR_DEFINE_AUTO_VOID_(stepped, destroy)
 WEIR_DEFINE_AUTO_VOID_(rows, destroy)
 
+/* weir_auto - declare a lease, or an object, that ends with the block; NULL is left alone */
 #define weir_auto(kind) __attribute__((cleanup(weir_auto_##kind##_))) struct weir_##kind *
 
-/* Declare `name` and lease a stream, or an event, into it; err, an int variable, is the answer. affinity_key 0: none. */
+/*
+ * weir_stream_scope, weir_compute_scope, weir_comm_scope, weir_high_scope, weir_event_scope - declare `name` and lease a
+ * stream, or an event, into it for the rest of the block; err, an int variable, is the answer. affinity_key 0: none.
+ *
+ * Waits and fails as weir_stream_acquire_with() and weir_event_acquire().
+ */
 #define weir_stream_scope(name, err, rt, stream_class, affinity_key, deadline_ns)                  \
     weir_auto(stream) name = NULL;                                                                 \
     (err) = weir_scope_stream_((rt), (stream_class), (affinity_key), (deadline_ns), &(name))
@@ -70,7 +76,7 @@ static inline int weir_scope_stream_(struct weir_runtime *rt, uint32_t stream_cl
 }
 
 /*
- * weir_current_scope - make `stream` this thread's current one for the rest of the block; err as above
+ * weir_current_scope - make `stream` this thread's current one for the rest of the block; err, an int variable, is the answer
  *
  * At the end of the block the one before is current again, or none if its lease has ended meanwhile.
  */
@@ -96,7 +102,7 @@ static inline void weir_current_end_(struct weir_current_ *scope)
         (void)weir_stream_set_current(NULL, NULL);
 }
 
-/* Move a lease out of its scope: the variable becomes NULL. */
+/* weir_take - move a lease out of its scope: the variable becomes NULL */
 #define weir_take(held)                                                                            \
     (__extension__({                                                                               \
         __typeof__(held) weir_taken_ = (held);                                                     \

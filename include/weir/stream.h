@@ -273,7 +273,12 @@ WEIR_API int weir_event_clear(struct weir_runtime *rt);
  */
 WEIR_API WEIR_MUST_CHECK int weir_event_adopt(struct weir_runtime *rt, void *handle, uint32_t flags,
                                               struct weir_event **out);
-/* Fails: NOTLEASED, KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED. */
+
+/*
+ * weir_event_disown - end an adoption; as weir_stream_disown()
+ *
+ * Fails: NOTLEASED, KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED.
+ */
 WEIR_API int weir_event_disown(struct weir_event *event);
 
 /* ---- graphs ---- */
