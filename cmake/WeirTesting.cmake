@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # How tests are declared. Each has a time limit and labels: its layer, and `criterion` or `plain`.
 #
-#   weir_test(<layer> <name> [TIMEOUT seconds] [SERIAL] [SHAPES] [extra sources])
+#   weir_test(<layer> <name> [TIMEOUT seconds] [SERIAL] [SHAPES] [BIASED] [extra sources])
 #       test/<layer>/test_<name>.c with Criterion, against weir_static, so that internals are in reach.
 #       CTest name: <layer>.<name>. Target: test_<layer>_<name>. SHAPES: three times more, with the free
 #       store in its other shapes: without slots, so that all goes through the shared queue; with more
-#       slots than CPUs; and without the checks that take every lease off the short path.
+#       slots than CPUs; without the checks that take every lease off the short path. BIASED: once more,
+#       with buffers that belong to one CPU whenever they can.
 #   weir_test_again(<layer> <name> <as> <variable=value>...)
 #       the same program once more in another environment. CTest name: <layer>.<name>_<as>.
 #   weir_stress(<name> [extra sources])
@@ -45,7 +46,7 @@ function(weir_test layer name)
     if(NOT WEIR_USE_CRITERION)
         return()
     endif()
-    cmake_parse_arguments(PARSE_ARGV 2 arg "SERIAL;SHAPES" "TIMEOUT" "")
+    cmake_parse_arguments(PARSE_ARGV 2 arg "SERIAL;SHAPES;BIASED" "TIMEOUT" "")
     if(NOT arg_TIMEOUT)
         set(arg_TIMEOUT 60)
     endif()
@@ -61,6 +62,9 @@ function(weir_test layer name)
         weir_test_again(${layer} ${name} without_slots WEIR_SLOTS=0)
         weir_test_again(${layer} ${name} many_slots WEIR_SLOTS=256)
         weir_test_again(${layer} ${name} unchecked WEIR_CHECK=0)
+    endif()
+    if(arg_BIASED)
+        weir_test_again(${layer} ${name} biased WEIR_CHECK=0 WEIR_BIAS=2)
     endif()
 endfunction()
 

@@ -175,7 +175,8 @@ WEIR_API void weir_pool_destroy(struct weir_pool *pool);
  * only if no buffer was free at some moment during the call. Asks for growth when nothing is free.
  *
  * Thread:   any.
- * Progress: lock-free when a buffer is free, with no system call, driver call or allocation; may block otherwise.
+ * Progress: lock-free when a buffer is free, with no driver call or allocation, and no system call but a membarrier(2) once
+ *           in many thousands of leases, to take back a buffer that belongs to another CPU (WEIR_BIAS); may block otherwise.
  * Owner:    the caller, until weir_buffer_release().
  * Fails:    AGAIN (WEIR_NOW), TIMEDOUT, PRESSURE, CLOSED, DEVICE, FORKED, INVAL.
  */

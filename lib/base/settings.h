@@ -18,6 +18,7 @@
     X(log, "WEIR_LOG", TEXT, "warn", "log level, or component:level pairs, separated by commas")   \
     X(check, "WEIR_CHECK", COUNT, "0", "run-time checks: 0 none, 1 asserts, 2 also lease faces and walks, 3 also host writes into buffers that the device reads") \
     X(slots, "WEIR_SLOTS", COUNT, "", "per-CPU slots of a pool, 0 to 1024; empty: as many as CPUs, at most half the buffers") \
+    X(bias, "WEIR_BIAS", COUNT, "1", "1: a buffer may belong to one CPU for a while, and a hit there takes no locked operation; 0: never, as a program needs that later refuses itself membarrier(2) by a filter; 2: at every chance, for tests") \
     X(pinned_bytes_max, "WEIR_PINNED_BYTES_MAX", BYTES, "", "budget of pinned host memory; empty: half of RAM") \
     X(device_bytes_max, "WEIR_DEVICE_BYTES_MAX", BYTES, "", "budget of device memory; empty: all of it") \
     X(pageable_bytes_max, "WEIR_PAGEABLE_BYTES_MAX", BYTES, "", "budget of pageable host memory; empty: half of RAM") \

@@ -2,6 +2,7 @@
 /* buffer.c - leases on buffers: acquire and release */
 #include "base/options.h"
 #include "base/trace.h"
+#include "pool/hit.h"
 #include "pool/preempt.h"
 #include "pool/watch.h"
 #include <weir/pressure.h>
@@ -47,7 +48,7 @@ static WI_COLD int acquire_cold(struct weir_pool *pool, const struct wi_ask *ask
 
 int weir_buffer_acquire(struct weir_pool *pool, uint64_t deadline_ns, struct weir_buffer **out)
 {
-    if (WI_LIKELY(pool && out && !wi_watching)) {
+    if (WI_LIKELY(pool && out)) {
         struct wi_record *record = wi_store_hit(&pool->store);
         if (WI_LIKELY(record != NULL)) {
             *out = &record->face;
@@ -128,8 +129,12 @@ static WI_COLD int release_cold(struct weir_buffer *buffer)
 int weir_buffer_release(struct weir_buffer *buffer)
 {
     struct wi_record *record = (struct wi_record *)buffer;
-    if (WI_UNLIKELY(!wi_record_valid(buffer) || wi_watching || wi_load(&record->attention, relaxed)))
-        return release_cold(buffer);
+    if (WI_UNLIKELY(!wi_record_valid(buffer))) return release_cold(buffer);
+    if (WI_LIKELY(wi_bias_release(record))) {
+        WI_TRACE_POINT(release, record);
+        return 0;
+    }
+    if (WI_UNLIKELY(wi_watching || wi_load(&record->attention, relaxed))) return release_cold(buffer);
     WI_TRACE_POINT(release, record);
     int err = wi_store_release(record);
     return WI_LIKELY(err == 0) ? 0 : refuse(err);

@@ -4,6 +4,7 @@
 #include "pool/adopt.h"
 #include "pool/current.h"
 #include "pool/grow.h"
+#include "pool/hit.h"
 #include "pool/poll.h"
 #include "pool/runtime_pools.h"
 #include "pool/stream_issue.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pool/lease.h"
 
+#include "pool/hit.h"
 #include "pool/stream_class.h"
 #include "pool/watch.h"
 
@@ -55,6 +56,7 @@ int wi_lease_release(const void *lease, enum wi_pool_kind kind)
     struct wi_record *record;
     if (!lease) return 0;
     WI_TRY(lease_record(lease, kind, &record));
+    if (wi_bias_release(record)) return 0;
     int err = wi_load(&record->attention, relaxed) ? wi_pool_release_attentive(record) : wi_store_release(record);
     if (err == WEIR_ENOTLEASED) return WI_FAIL(NOTLEASED, .detail = "released twice, or never leased");
     return err;

@@ -5,10 +5,12 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/settings.h"
+#include "pool/bias.h"
 #include "pool/directory.h"
 #include "pool/grow.h"
 #include "pool/preempt.h"
 #include "pool/side.h"
+#include "pool/watch.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -151,6 +153,8 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
 
     bool fifo = pool->opts.strategy == WEIR_STRATEGY_ROUND_ROBIN ||
                 pool->opts.strategy == WEIR_STRATEGY_LEAST_RECENT;
+    /* A hit asks nothing about watching: it is kept off the short path. Streams ask, and choose by the gate. */
+    bool watched = wi_watching && pool->kind != WI_POOL_STREAMS;
     int  err = wi_records_reserve(pool->opts.buffers_max, &pool->range);
     if (err < 0) goto give_pool;
     struct wi_store_opts store = {
@@ -160,7 +164,8 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
         .slots = spec->slots ? spec->slots : fifo ? 0 : wi_store_slots(pool->opts.buffers_max),
         .headroom = pool->opts.strategy == WEIR_STRATEGY_PRIORITY ? pool->opts.headroom : 0,
         .low_water = (uint32_t)(pool->opts.buffers_min * pool->opts.low_water_percent / 100),
-        .gate = pool->opts.preempt ? WI_GATE_LONG : 0,
+        .gate = pool->opts.preempt || watched ? WI_GATE_LONG : 0,
+        .bias = pool->kind == WI_POOL_BUFFERS || pool->kind == WI_POOL_EVENTS,
         .age_ns = wi_settings()->waiters_age_ms * WI_NS_PER_MS,
         .owner = {.reap = reap_all, .starved = starved, .kick = kick, .divert = wi_pool_divert,
                   .contend = pool->opts.preempt ? wi_preempt_ask : NULL, .ctx = pool},
@@ -318,8 +323,9 @@ int wi_pool_unpark(struct wi_record *record)
 /* generation 0: any. From here on this release owns the record. */
 static int take_lease_back(struct wi_record *record, uint64_t generation)
 {
-    uint64_t word = wi_load(&record->word, relaxed);
+    uint64_t word;
     do {
+        word = wi_bias_settled(record);
         bool other = generation && word >> WI_GENERATION_SHIFT != generation;
         if (wi_word_state(word) != WI_LEASED || other) return WEIR_ENOTLEASED;
     } while (!wi_cas(&record->word, &word, wi_word_with(word, WI_RETIRING), seq_cst));

@@ -21,7 +21,7 @@
  * Order names: given, release-gate, permit. Model: test/models/store_home.pml.
  * Sources: direct hand-off after Solaris turnstiles (Mauro and McDougall, "Solaris Internals").
  */
-#include "pool/store.h"
+#include "pool/bias.h"
 #include "sync/futex.h"
 
 #include <sched.h>
@@ -273,7 +273,7 @@ static void queue_locked(struct wi_store *store, const struct wi_ask *ask, struc
     waiter->out = out;
     append_locked(store, waiter);
     /* order(release-gate): queue and count first, then look; pairs with the gate load of a release. */
-    wi_add(&store->gate, 1, seq_cst);
+    if (wi_add(&store->gate, 1, seq_cst) == 0) wi_bias_gate(store);
 }
 
 static void give_up_locked(struct wi_store *store, struct wi_waiter *waiter)
@@ -373,7 +373,7 @@ void wi_store_shut(struct wi_store *store, uint32_t bits)
     struct wakes      wakes = {.count = 0};
     struct wi_waiter *waiter;
     wi_queue_enter(store);
-    wi_or(&store->gate, bits, seq_cst);
+    if (wi_or(&store->gate, bits, seq_cst) == 0) wi_bias_gate(store);
     while ((waiter = first_locked(store))) {
         give_up_locked(store, waiter);
         end_locked(waiter, WI_SHUT, &wakes);

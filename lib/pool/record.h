@@ -5,7 +5,7 @@
  * A record lives as long as the process (type-stable, lib/sync/records.h): a stale pointer to it may always be
  * read. Its one atomic word is the truth about who owns the object:
  *
- *     generation (56 bits) | HOME | state
+ *     generation (48 bits) | CPU (10 bits) | BIASED | HOME | state
  *
  *     GONE         no memory behind it: not made yet, or shrunk away. Held by the pool.
  *     FREE|HOME    free, and whoever has a pointer to it may claim it by compare-and-swap.
@@ -13,6 +13,9 @@
  *     LEASED       held by a caller. With HOME its slot still points at it.
  *     RETIRING     released; its device work is pending. Held by the retire queue.
  *     QUARANTINED  its device work failed. Never leaves this state.
+ *
+ * BIASED (FREE|HOME and LEASED|HOME only): the word is written by plain stores on that CPU; see bias.h before comparing
+ * and swapping it.
  *
  * HOME says "a slot may point here". It is set before the record enters a slot and cleared only by the one
  * who took it out of the slot. The generation grows with every lease, so the sum over a pool's records is the
@@ -33,10 +36,14 @@ enum wi_state {
     WI_RETIRING = 3,
     WI_QUARANTINED = 4,
     WI_STATE_MASK = 7,
-    WI_HOME = 8
+    WI_HOME = 8,
+    WI_BIASED = 16
 };
 
-#define WI_GENERATION_SHIFT 8
+#define WI_BIAS_CPU_SHIFT   6
+#define WI_BIAS_CPU_MASK    0xffc0u
+#define WI_BIAS_CPU_MOST    1023u
+#define WI_GENERATION_SHIFT 16 /* 48 bits: 20 days of one record's hits */
 #define WI_GENERATION_ONE   (UINT64_C(1) << WI_GENERATION_SHIFT)
 
 /* Why a release must leave its short path. Any bit set: look. */
@@ -64,7 +71,6 @@ static inline uint32_t wi_holds(uint32_t attention)
 #define WI_MARKS 8
 
 struct wi_store;
-struct wi_fifo_node;
 struct wi_slab;
 struct wi_record_more;
 struct wi_side;
@@ -74,11 +80,12 @@ struct wi_record {
     struct weir_buffer   face;      /* written while the record is GONE; read by its holder */
     _Atomic uint64_t     word;
     struct wi_store     *store;     /* fixed while the record belongs to a store */
-    _Atomic uint32_t     attention; /* enum wi_attention */
-    _Atomic uint32_t     period;    /* monitor period of the last acquire; any thread, approximate */
-    struct wi_fifo_node *node;      /* a commons node; belongs to whoever owns the record */
+    _Atomic uint32_t     attention; /* enum wi_attention; a release by a section wants it and the next 0 */
+    _Atomic uint32_t     stops;     /* who is revoking its bias; bias.h */
+    uint32_t             node;      /* number of a commons node; belongs to whoever owns the record */
     uint32_t             index;     /* in its store; fixed */
     _Atomic uint32_t     preempt;   /* in pools that preempt: which lease has which priority; preempt.c */
+    _Atomic uint32_t     period;    /* monitor period of the last acquire; any thread, approximate */
 
     /*
      * Lines 2 and 3: written by the holder, or by its retire queue's reaper.
@@ -97,6 +104,8 @@ struct wi_record {
 };
 
 _Static_assert(sizeof(struct weir_buffer) == 24, "the public prefix is part of the hot line");
+_Static_assert(offsetof(struct wi_record, stops) == offsetof(struct wi_record, attention) + 4,
+               "a section looks at both at once");
 _Static_assert(offsetof(struct wi_record, mark) == WI_CACHELINE_BYTES, "a hit touches one line");
 _Static_assert(sizeof(struct wi_record) == 3 * WI_CACHELINE_BYTES, "lib/sync/records.h hands out 192 bytes");
 

@@ -5,6 +5,7 @@
 #include "base/alloc.h"
 #include "base/settings.h"
 #include "base/trace.h"
+#include "pool/bias.h"
 
 #include <string.h>
 
@@ -55,7 +56,7 @@ static int make_parts(struct wi_store *store, const struct wi_store_opts *opts)
     wi_ring_init(&store->lane, buffer, (unsigned)capacity);
     for (size_t i = 0; i < count; i++) {
         struct wi_record *record = &opts->records[i];
-        record->node = &nodes[i];
+        record->node = (uint32_t)i;
         record->store = store;
         record->index = (uint32_t)i;
     }
@@ -77,6 +78,11 @@ int wi_store_init(struct wi_store *store, const struct wi_store_opts *opts)
     if (err >= 0) {
         store->slots = opts->slots;
         store->slot_factor = slot_factor(opts->slots);
+        /* First and always: a section that finds nothing to do writes to the thread's area, too. */
+        bool sections = wi_rseq_start();
+        /* A section takes the CPU's number for the slot's. */
+        store->bias = sections && opts->bias && opts->slots >= wi_cpu_count() && wi_settings()->bias;
+        store->sample_mask = store->bias && wi_settings()->bias > 1 ? 0 : WI_SAMPLE_MASK;
         /* A late release may be about to kick: the owner of a block is always the same, and written once. */
         if (memcmp(&store->owner, &opts->owner, sizeof store->owner) != 0) store->owner = opts->owner;
         store->context = opts->context;
@@ -131,15 +137,16 @@ static void put_commons(struct wi_store *store, struct wi_record *record)
 {
     /* order(count): raised before the record is in, so that nobody sees 0 while it is; pairs with the load in wi_store_look(). */
     wi_add(&store->count, 1, seq_cst);
-    wi_fifo_put(&store->fifo, record->node, record);
+    wi_fifo_put(&store->fifo, &store->nodes[record->node], record);
     wi_fence(seq_cst); /* the enqueue is CK's; it must be seen before the gate is read */
 }
 
 /* `record` has just left a slot by the caller's exchange: only the caller may clear its HOME. */
 static void displace(struct wi_store *store, struct wi_record *record)
 {
-    uint64_t word = wi_load(&record->word, relaxed);
+    uint64_t word;
     do {
+        word = wi_bias_settled(record);
         wi_assert(word & WI_HOME);
     } while (!wi_cas(&record->word, &word, word & ~(uint64_t)WI_HOME, seq_cst));
     if (wi_word_state(word) == WI_FREE) put_commons(store, record);
@@ -179,7 +186,7 @@ int wi_store_put(struct wi_store *store, struct wi_record *record, enum wi_state
     int               err = 0;
     wi_epoch_begin(self);
     while (true) {
-        uint64_t word = wi_load(&record->word, relaxed);
+        uint64_t word = wi_bias_settled(record);
         if (wi_word_state(word) != from) {
             wi_add(&store->stat.misuses, 1, relaxed);
             err = WEIR_ENOTLEASED;
@@ -213,7 +220,10 @@ void wi_store_publish_lane(struct wi_store *store, struct wi_record *record, enu
 
 int wi_store_release_slow(struct wi_record *record, uint64_t word)
 {
-    (void)word;
+    /* Maybe only interrupted: another try is cheaper than a fence. */
+    for (int i = 0; (word & WI_BIASED) && i < WI_SECTION_TRIES; i++) {
+        if (wi_bias_release(record)) return 0;
+    }
     return wi_store_publish(record->store, record, WI_LEASED);
 }
 
@@ -259,6 +269,10 @@ static struct wi_record *claim(struct wi_store *store, struct wi_slot *slot)
     if (!record) return NULL;
     uint64_t word = wi_load(&record->word, seq_cst);
     while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
+        if (word & WI_BIASED) {
+            word = wi_bias_revoke(record);
+            continue;
+        }
         uint64_t leased = wi_word_with(word, WI_LEASED) + WI_GENERATION_ONE;
         if (wi_cas(&record->word, &word, leased, acquire)) {
             wi_store(&record->period, wi_load(&store->period, relaxed), relaxed);
@@ -270,6 +284,12 @@ static struct wi_record *claim(struct wi_store *store, struct wi_slot *slot)
 
 struct wi_record *wi_store_claim_own(struct wi_store *store)
 {
+    for (int i = 0; store->bias && i < WI_SECTION_TRIES && wi_load(&store->gate, relaxed) == 0; i++) {
+        struct wi_record *record = wi_bias_hit_due(store);
+        if (!record) continue;
+        wi_store(&record->period, wi_load(&store->period, relaxed), relaxed);
+        return record;
+    }
     return claim(store, wi_store_own_slot(store));
 }
 
@@ -307,7 +327,7 @@ struct wi_record *wi_store_look(struct wi_store *store, bool *lied)
         if (!record) continue;
         /* order(count): lowered after the record is out. */
         wi_sub(&store->count, 1, relaxed);
-        record->node = node;
+        record->node = (uint32_t)(node - store->nodes);
         if (!lease(store, record)) {
             i = -1;
             continue;
@@ -341,8 +361,8 @@ static uint64_t timed_for(const struct wi_store *store, uint32_t gate)
     static __thread uint32_t turn;
     const struct wi_record  *record = wi_load(&wi_store_own_slot(store)->record, acquire);
     uint64_t                 word = record ? wi_load(&record->word, relaxed) : 0;
-    bool due = ((word >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK) == WI_SAMPLE_MASK && wi_word_state(word) == WI_FREE;
-    if (due) return WI_SAMPLE_MASK + 1;
+    uint32_t                 often = word & WI_BIASED ? WI_SAMPLE_MASK : store->sample_mask;
+    if ((~(word >> WI_GENERATION_SHIFT) & often) == 0 && wi_word_state(word) == WI_FREE) return (uint64_t)often + 1;
     uint32_t mask = gate & (WI_GATE_PERMITS | WI_GATE_LONG) ? WI_SAMPLE_MASK : WI_LOOK_SAMPLE_MASK;
     return (turn++ & mask) == 0 ? mask + 1 : 0;
 }
@@ -375,7 +395,10 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         }
     }
     if (record) {
-        if (timed) wi_histogram_add_for(&store->acquire, weir_clock_ns() - begin_ns, timed);
+        if (timed) {
+            wi_histogram_add_for(&store->acquire, weir_clock_ns() - begin_ns, timed);
+            if (store->bias) wi_bias_grant(store, record);
+        }
         *out = record;
         return 0;
     }
@@ -401,7 +424,11 @@ static bool take_home(struct wi_record *record, enum wi_state to)
 {
     uint64_t word = wi_load(&record->word, seq_cst);
     while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
-        if (wi_cas(&record->word, &word, wi_word_with(word, to), acquire)) return true;
+        if (word & WI_BIASED) {
+            word = wi_bias_revoke(record);
+        } else if (wi_cas(&record->word, &word, wi_word_with(word, to), acquire)) {
+            return true;
+        }
     }
     return false;
 }
@@ -429,7 +456,7 @@ size_t wi_store_collect(struct wi_store *store)
     for (int i = 0; i < WI_COMMONS_TRIES && wi_load(&store->count, seq_cst) > 0; i++) {
         while ((record = wi_fifo_take(&store->fifo, &node))) {
             wi_sub(&store->count, 1, relaxed);
-            record->node = node;
+            record->node = (uint32_t)(node - store->nodes);
             set_state(record, WI_GONE);
         }
     }
@@ -458,7 +485,7 @@ static struct wi_record *pull_locked(struct wi_store *store)
     struct wi_record    *record = wi_ring_take_spmc(&store->lane);
     if (!record && (record = wi_fifo_take(&store->fifo, &node))) {
         wi_sub(&store->count, 1, relaxed);
-        record->node = node;
+        record->node = (uint32_t)(node - store->nodes);
     }
     return record;
 }

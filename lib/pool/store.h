@@ -11,10 +11,11 @@
  *       commons (ck_fifo) + count               lane (ck_ring), filled by the keeper only
  *
  * Operations and their progress
- *   acquire, hit   lock-free: two loads and one compare-and-swap on the record's own word
+ *   acquire, hit   lock-free: a record that belongs to this CPU, by a plain store (bias.h); else
+ *                  one compare-and-swap on the record's own word
  *   acquire, look  lock-free: lane, commons, everyone's slots
  *   acquire, slow  blocks: queue.c
- *   release        wait-free but for the case that it becomes the holder of the queue's lock; then its
+ *   release        lock-free; one that becomes the holder of the queue's lock serves others, and its
  *                  work is bounded (WI_SERVE_ROUNDS) and the keeper goes on
  *
  * "Exact": an acquire never fails and never sleeps while an object is free (free: its release has
@@ -32,7 +33,7 @@
  * is out of sight; nobody waits for the thread. Holding the queue's lock, waiters wait; releases do not.
  *
  * Orders (named at both ends): claim, release-gate, count, hand-off, given; see store.c and queue.c.
- * The protocol was model-checked: test/models/store_home.pml.
+ * The protocol was model-checked: test/models/store_home.pml, bias.pml.
  * Sources: per-CPU slots after Bonwick and Adams, "Magazines and Vmem" (USENIX 2001); the queue's
  * pending bit after Mellor-Crummey and Scott's and the futex literature (Drepper, "Futexes are tricky").
  */
@@ -60,6 +61,7 @@ enum {
 };
 
 #define WI_COMMONS_TRIES 8  /* a dequeue may lie: so often is it asked while the count is not zero */
+#define WI_SECTION_TRIES 3 /* a section that is interrupted so often gives way to a revocation */
 #ifndef WI_SERVE_ROUNDS
 #define WI_SERVE_ROUNDS 64 /* a releaser that serves others stops here and leaves the rest to the keeper */
 #endif
@@ -78,7 +80,14 @@ struct wi_context;
 
 struct wi_slot {
     _Atomic(struct wi_record *) record; /* a hint; see above */
+    /* When to bias its record (bias.c); approximate. */
+    _Atomic uint64_t since;    /* generation when it was biased */
+    _Atomic uint32_t sour;     /* timed hits to go */
+    _Atomic uint32_t patience; /* ... after the latest revocation */
 } WI_CACHELINE;
+
+#define WI_SLOT_SHIFT 7
+_Static_assert(sizeof(struct wi_slot) == 1 << WI_SLOT_SHIFT, "a section finds its slot by a shift");
 
 /* What the store asks of its owner. Called on no lock, from acquirers. May be NULL. */
 struct wi_store_owner {
@@ -98,6 +107,7 @@ struct wi_store {
     uint32_t         slot_factor; /* maps a CPU number to a slot, 16.16 fixed point */
     uint32_t         slots;       /* 0: everything goes through the commons */
     uint32_t         slots_capacity; /* that `slot` has; fixed with the store's memory */
+    uint32_t         sample_mask; /* of the generation: a hit on a record that is not biased is timed when all these bits are set */
     struct wi_slot  *slot;        /* at least one, also when slots is 0 (then always empty) */
 
     /* Fixed after init. */
@@ -106,7 +116,7 @@ struct wi_store {
     struct wi_record     *records; /* index 0 .. records_max-1 */
     uint32_t              records_max;
     uint32_t              headroom;
-    uint32_t              long_path; /* WI_GATE_LONG or 0 */
+    bool                  bias;      /* records may belong to one CPU for a while; bias.h */
     uint32_t              low_water; /* owner.starved is called when a miss finds the commons below this */
     uint64_t              age_ns;    /* a waiter that has waited longer moves up a class */
 
@@ -121,6 +131,7 @@ struct wi_store {
 
     /* The queue. `lock` by anyone; the rest only under it. */
     _Atomic uint32_t   lock WI_CACHELINE;
+    _Atomic uint32_t   biased; /* records that are, at most; read by who raises the gate */
     struct wi_waiter  *head[WI_CLASSES];
     struct wi_waiter  *tail[WI_CLASSES];
     struct wi_record **pile; /* gathered for the head waiter; room for records_max */
@@ -131,7 +142,7 @@ struct wi_store {
     /* Statistics; all off the hit path. */
     struct {
         _Atomic uint64_t misses, lane_hits, commons_hits, steal_hits, slow_slot_hits, handoffs;
-        _Atomic uint64_t timeouts, misuses, lies, ungiven;
+        _Atomic uint64_t timeouts, misuses, lies, ungiven, grants, revokes;
     } stat WI_CACHELINE;
     struct wi_histogram acquire;
     struct wi_histogram wait;
@@ -146,7 +157,7 @@ struct wi_store_opts {
     uint32_t              low_water;
     uint64_t              age_ns;
     uint32_t              gate; /* WI_GATE_LONG or 0 */
-    uint32_t              reserved;
+    bool                  bias; /* where this system can */
     struct wi_store_owner owner;
 };
 
@@ -237,56 +248,8 @@ static inline struct wi_slot *wi_store_own_slot(const struct wi_store *store)
     return &store->slot[WI_LIKELY(at < store->slots) ? at : 0];
 }
 
-/*
- * The hit. NULL: miss, or a hit that is to be timed: wi_store_acquire_slow() decides.
- *
- * The gate is read first and relaxed: a stale 0 only lets this acquire pass someone who queued a moment ago.
- */
-static inline struct wi_record *wi_store_hit(struct wi_store *store)
-{
-    if (WI_UNLIKELY(wi_load(&store->gate, relaxed) != 0)) return NULL;
-    /* order(slot): acquire; pairs with the exchange in wi_store_publish(). The record's fields are visible. */
-    struct wi_record *record = wi_load(&wi_store_own_slot(store)->record, acquire);
-    if (WI_UNLIKELY(!record)) return NULL;
-    uint64_t word = wi_load(&record->word, relaxed);
-    while ((word & (WI_STATE_MASK | WI_HOME)) == (WI_FREE | WI_HOME)) {
-        if (WI_UNLIKELY(((word >> WI_GENERATION_SHIFT) & WI_SAMPLE_MASK) == WI_SAMPLE_MASK)) return NULL;
-        uint64_t leased = wi_word_with(word, WI_LEASED) + WI_GENERATION_ONE;
-        /* order(claim): acquire; pairs with the compare-and-swap in wi_store_release(). */
-        if (WI_LIKELY(wi_cas(&record->word, &word, leased, acquire))) {
-            uint32_t period = wi_load(&store->period, relaxed);
-            if (WI_UNLIKELY(wi_load(&record->period, relaxed) != period))
-                wi_store(&record->period, period, relaxed);
-            return record;
-        }
-    }
-    return NULL;
-}
-
-/* The release that is not short. `expected` is the word that the caller saw. */
+/* The release that is not short: hit.h. `word` is what the caller saw. */
 WI_COLD int wi_store_release_slow(struct wi_record *record, uint64_t word);
 WI_COLD int wi_store_gated(struct wi_store *store);
-
-/*
- * Release of a record that needs no attention. The caller has validated the pointer.
- *
- * Returns 0, or NOTLEASED.
- */
-static inline int wi_store_release(struct wi_record *record)
-{
-    struct wi_store *store = record->store;
-    uint64_t         word = wi_load(&record->word, relaxed);
-    if (WI_UNLIKELY((word & (WI_STATE_MASK | WI_HOME)) != (WI_LEASED | WI_HOME)))
-        return wi_store_release_slow(record, word);
-    /*
-     * order(claim): seq_cst for what follows and release for the next owner; pairs with wi_store_hit().
-     * order(release-gate): the word is free before the gate is read; pairs with wi_queue_wait(), which raises
-     * the gate before it looks. One of the two sees the other: a waiter and a free object never miss each other.
-     */
-    if (WI_UNLIKELY(!wi_cas(&record->word, &word, wi_word_with(word, WI_FREE), seq_cst)))
-        return wi_store_release_slow(record, word);
-    if (WI_UNLIKELY(wi_load(&store->gate, seq_cst) != 0)) return wi_store_gated(store);
-    return 0;
-}
 
 #endif

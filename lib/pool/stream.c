@@ -3,6 +3,7 @@
 #include "base/options.h"
 #include "pool/adopt.h"
 #include "pool/current.h"
+#include "pool/hit.h"
 #include "pool/runtime_pools.h"
 #include "pool/stream_class.h"
 #include "pool/stream_issue.h"

@@ -23,7 +23,7 @@ set(left_out
     "^stress\\.retire_" "uses the double already"
     "_planted$" "has to fail, and that test is here"
     "^tsan\\.planted" "plants races in the library, not in a backend"
-    "_(without_slots|many_slots|unchecked)$" "is a test in another environment, and that test is here"
+    "_(without_slots|many_slots|unchecked|biased)$" "is a test in another environment, and that test is here"
     "_paused" "is a test with pauses, and that test is here"
 )
 

@@ -3,7 +3,7 @@
 #ifndef SCHEDULE_STORE_WORLD_H
 #define SCHEDULE_STORE_WORLD_H
 
-#include "pool/store.h"
+#include "pool/hit.h"
 #include "schedule/schedule.h"
 #include "sync/kick.h"
 

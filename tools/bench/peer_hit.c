@@ -2,7 +2,7 @@
 /*
  * peer_hit.c - does a hit make a system call?
  *
- * A thread warms up, then puts itself under a seccomp filter that traps every system call but the
+ * A thread stays on one CPU, warms up, then puts itself under a seccomp filter that traps every system call but the
  * end of the thread, and makes a million pairs. The trap's handler notes the number and ends the
  * thread. Other threads of the peer are not under the filter: their work is not part of a hit.
  */
@@ -13,6 +13,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -20,7 +21,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { PAIRS_WARM = 1000, PAIRS_SEALED = 1000000 };
+enum { PAIRS_WARM = 5000, PAIRS_SEALED = 1000000 };
 enum seal_state { SEAL_RUNNING, SEAL_DONE, SEAL_BROKEN, SEAL_REFUSED, SEAL_EMPTY };
 
 #if defined(__x86_64__)
@@ -30,8 +31,8 @@ enum { AUDIT_ARCH_HERE = (int)AUDIT_ARCH_AARCH64 };
 #endif
 
 static struct {
-    _Atomic uint32_t state;
-    _Atomic int32_t  detail; /* number of the system call, or errno */
+    _Atomic uint32_t     state;
+    _Atomic int32_t      detail; /* number of the system call, or errno */
     struct peer_counters before, after;
 } seal;
 
@@ -78,6 +79,16 @@ UNSANITIZED static void make_pairs(unsigned count)
     }
 }
 
+/* What belongs to one CPU and is given back on another is no hit. */
+static void stay_here(void)
+{
+    cpu_set_t here;
+
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    (void)sched_setaffinity(0, sizeof here, &here);
+}
+
 static void count_now(struct peer_counters *out)
 {
     *out = (struct peer_counters){.driver_calls = UINT64_MAX, .allocations = UINT64_MAX};
@@ -88,6 +99,7 @@ UNSANITIZED static void *sealed(void *argument)
 {
     (void)argument;
     if (peer_here.enter != NULL) peer_here.enter(0);
+    stay_here();
     make_pairs(PAIRS_WARM);
     count_now(&seal.before);
     int err = put_under_filter();
@@ -108,9 +120,9 @@ static void add_count(const char *key, uint64_t before, uint64_t after)
 int peer_case_hit(struct peer_run *run)
 {
     struct sigaction action = {.sa_sigaction = on_trap, .sa_flags = SA_SIGINFO};
-    uint64_t deadline_ns = bench_now_ns() + 30 * WI_NS_PER_S;
-    pthread_t id;
-    uint32_t state;
+    uint64_t         deadline_ns = bench_now_ns() + 30 * WI_NS_PER_S;
+    pthread_t        id;
+    uint32_t         state;
 
     (void)run;
     if (sigaction(SIGSYS, &action, NULL) != 0) return -errno;
