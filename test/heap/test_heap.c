@@ -303,6 +303,37 @@ Test(heap, an_upload_in_flight_keeps_large_memory)  { not_reused_in_flight(60 * 
 Test(heap, a_guard_keeps_memory)                    { not_reused_in_flight(3000, 1); }
 Test(heap, a_free_on_a_stream_keeps_memory)         { not_reused_in_flight(30 * KIB, 2); }
 
+/* The device has let go of one, and uses the other still. */
+Test(heap, two_on_one_page_are_guarded_each)
+{
+    enum { COUNT = 40, SIZE = 200 };
+    struct weir_stream *idle, *stream = held_stream();
+    char               *ptr[COUNT], *done = NULL, *used = NULL;
+    ok(weir_stream_share(rt, WEIR_STREAM_COMPUTE, &idle));
+    for (int i = 0; i < COUNT; i++) ptr[i] = take(SIZE);
+    for (int i = 1; i < COUNT && !used; i++) {
+        if ((uintptr_t)ptr[i] / 4096 != (uintptr_t)ptr[i - 1] / 4096) continue;
+        done = ptr[i - 1];
+        used = ptr[i];
+    }
+    cr_assert(used != NULL, "40 of 200 bytes, and no two on one page");
+    ok(weir_heap_guard(heap, used, stream));
+    ok(weir_stream_delay(idle, 1000));
+    ok(weir_heap_guard(heap, done, idle));
+    ok(weir_stream_sync(idle, WEIR_FOREVER));
+    ok(weir_heap_free(heap, done));
+    cr_assert_eq(stats_of().retires, 0);
+    ok(weir_heap_free(heap, used));
+    cr_assert_eq(stats_of().retires, 1, "its guard was forgotten");
+    cr_assert_not(comes_back(used, SIZE));
+    open_gate(stream);
+    for (int i = 0; i < COUNT; i++) {
+        if (ptr[i] != done && ptr[i] != used) ok(weir_heap_free(heap, ptr[i]));
+    }
+    ok(weir_heap_trim(heap));
+    cr_assert_eq(stats_of().bytes_used, 0);
+}
+
 Test(heap, several_streams_must_all_be_done)
 {
     struct weir_stream *idle, *stream;

@@ -3,6 +3,7 @@
 #include "pool/fixture.h"
 
 #include "base/atomic.h"
+#include "sync/thread.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -309,6 +310,39 @@ static void *look_up(void *arg)
         }
     }
     return (void *)(uintptr_t)hits;
+}
+
+static uint64_t pinned_bytes(void)
+{
+    struct weir_runtime_stats stats = {.struct_size = sizeof stats};
+    ok(weir_runtime_stats_read(rt, &stats));
+    return stats.pinned_bytes;
+}
+
+static void *trim_to_four(void *arg)
+{
+    (void)arg;
+    ok(weir_pool_trim(pool, 4, WEIR_FOREVER));
+    return NULL;
+}
+
+/* Who is inside a section of an epoch may have found the slab before it left the directory. */
+Test(shrink, waits_for_who_may_have_found_the_slab)
+{
+    pthread_t thread;
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 65536, .buffers_min = 4, .buffers_max = 16,
+                        .shrink_cooldown_ns = UINT64_C(3600000000000)));
+    ok(weir_pool_reserve(pool, 16));
+    uint64_t before = pinned_bytes();
+    wi_epoch_begin(wi_thread_self());
+    cr_assert_eq(pthread_create(&thread, NULL, trim_to_four, NULL), 0);
+    eventually(pool_stats(pool).total == 4);
+    nanosleep(&(struct timespec){.tv_nsec = 100000000}, NULL);
+    cr_assert_eq(pinned_bytes(), before, "unmapped under a reader");
+    wi_epoch_end(wi_thread_self());
+    pthread_join(thread, NULL);
+    cr_assert_lt(pinned_bytes(), before);
+    close_pool();
 }
 
 Test(shrink, address_lookup_beside_it_is_safe)

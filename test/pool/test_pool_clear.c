@@ -86,6 +86,23 @@ Test(clear, of_a_pool_with_slots) { clear_leaves_leases_alone(WEIR_STRATEGY_MOST
 Test(clear, of_a_pool_without) { clear_leaves_leases_alone(WEIR_STRATEGY_ROUND_ROBIN, 0); }
 Test(clear, of_a_pool_with_headroom) { clear_leaves_leases_alone(WEIR_STRATEGY_PRIORITY, 2); }
 
+/* What is taken to be cleared, and given back, is counted as one object still. */
+Test(clear, keeps_the_headroom)
+{
+    struct weir_buffer *buffer[4];
+    rt = make_runtime();
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4, .strategy = WEIR_STRATEGY_PRIORITY, .headroom = 2), &pool));
+    for (int round = 0; round < 3; round++) {
+        cr_assert_eq(weir_pool_clear(pool), 0);
+        for (int i = 0; i < 2; i++) ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer[i]));
+        answers(weir_buffer_acquire(pool, WEIR_NOW, &buffer[2]), AGAIN);
+        for (int i = 2; i < 4; i++)
+            ok(weir_buffer_acquire_with(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_HIGH), WEIR_NOW, &buffer[i]));
+        ok(weir_buffers_release(buffer, 4));
+    }
+    close_pool();
+}
+
 static _Atomic uint32_t stop;
 
 static void *churn(void *arg)

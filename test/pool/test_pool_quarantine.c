@@ -136,10 +136,15 @@ static void count_errors(void *ctx, uint32_t level, const char *component, const
     if (level == WEIR_LOG_ERROR && strstr(message, "quarantined")) wi_add(&errors, 1, relaxed);
 }
 
-static void fault_quarantines(uint32_t op)
+/* `ticks`: so many have passed on the stream before. */
+static void fault_quarantines(uint32_t op, unsigned ticks)
 {
     weir_log_set(count_errors, NULL);
     open_pool(3, 0);
+    for (unsigned i = 0; i < ticks; i++) {
+        ok(weir_stream_delay(stream, 1000));
+        ok(weir_stream_sync(stream, WEIR_FOREVER));
+    }
     struct weir_buffer *buffer = take();
     ok(weir_stream_delay(stream, 5 * MS));
     ok(weir_buffer_guard(buffer, stream));
@@ -160,8 +165,11 @@ static void fault_quarantines(uint32_t op)
     weir_log_set(NULL, NULL);
 }
 
-Test(quarantine, when_an_event_cannot_be_recorded) { fault_quarantines(WI_EMU_EVENT_RECORD); }
-Test(quarantine, when_an_event_cannot_be_queried) { fault_quarantines(WI_EMU_EVENT_QUERY); }
+Test(quarantine, when_an_event_cannot_be_recorded) { fault_quarantines(WI_EMU_EVENT_RECORD, 0); }
+Test(quarantine, when_an_event_cannot_be_queried) { fault_quarantines(WI_EMU_EVENT_QUERY, 0); }
+/* Buckets go round: what waits in any of them is found. */
+Test(quarantine, after_80_ticks) { fault_quarantines(WI_EMU_EVENT_RECORD, 80); }
+Test(quarantine, after_120_ticks) { fault_quarantines(WI_EMU_EVENT_QUERY, 120); }
 
 /* The failure comes while the buffer is leased: it goes into quarantine when it is released, and syncs say so. */
 Test(quarantine, of_a_lease_that_was_out_when_the_stream_failed)
@@ -198,6 +206,34 @@ Test(quarantine, memory_is_never_given_back)
 }
 
 /* ---- a lost device ---- */
+
+static void *wait_long_for_buffer(void *arg)
+{
+    struct weir_buffer *none;
+    (void)arg;
+    return (void *)(intptr_t)weir_buffer_acquire(pool, weir_deadline_after_ns(20000 * MS), &none);
+}
+
+/* The call that learns of the loss has nothing to do with streams, and the keeper sleeps. */
+Test(lost, who_waits_is_told_whatever_call_learns_of_it)
+{
+    pthread_t thread;
+    uint64_t  none;
+    void     *answer;
+    open_pool(1, 0);
+    struct weir_buffer *buffer = take();
+    cr_assert_eq(pthread_create(&thread, NULL, wait_long_for_buffer, NULL), 0);
+    eventually(pool_stats(pool).waiting == 1);
+    nanosleep(&(struct timespec){.tv_nsec = 50 * MS}, NULL); /* what the wait has brought about is over */
+    wi_emu_lose(emu());
+    answers(weir_device_alloc(rt, 4096, &none), DEVICE);
+    pthread_join(thread, &answer);
+    cr_assert_eq((int)(intptr_t)answer, WEIR_EDEVICE, "who waited was not told");
+    ok(weir_buffer_release(buffer));
+    (void)weir_stream_release(stream);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
 
 static void *wait_for_buffer(void *arg)
 {

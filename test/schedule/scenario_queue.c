@@ -36,6 +36,16 @@ SCENARIO(handoff_commons, .about = "the same with everything through ck_fifo and
          .fibers = {{"a", two_pairs}, {"b", two_pairs}, {"keeper", store_keeper, .daemon = 1}}, .set_up = homeless_set_up,
          .judge = store_judge, .bound = 1, .full_bound = 2);
 
+static void rounds_set_up(void)
+{
+    one_set_up();
+    schedule_serve_rounds = 1;
+}
+
+SCENARIO(rounds, .about = "a releaser that may serve once only leaves the rest to the keeper, and tells it",
+         .fibers = {{"a", pair}, {"b", pair}, {"c", pair}, {"keeper", store_keeper, .daemon = 1}}, .set_up = rounds_set_up,
+         .judge = store_judge, .bound = 1, .full_bound = 2);
+
 /* ---- deadlines ---- */
 
 #define SOON_NS 5000000

@@ -95,6 +95,22 @@ SCENARIO(lane, .about = "the keeper brings an object home by the lane while two 
          .fibers = {{"a", pair}, {"b", pair, .cpu = 1}, {"keeper", publish}}, .set_up = lane_set_up, .judge = store_judge,
          .bound = 2, .full_bound = 3, .weak = 1);
 
+/* ---- sweeping ---- */
+
+static void sweep(void)
+{
+    wi_store_sweep(&world.store);
+}
+
+static void one_homeless_set_up(void)
+{
+    store_set_up(&(struct store_shape){.records = 1, .slots = 0});
+}
+
+SCENARIO(sweep, .about = "who does not wait meets an object that a sweep has in its hand",
+         .fibers = {{"a", two_now_pairs}, {"sweeper", sweep}}, .set_up = one_homeless_set_up, .judge = store_judge, .bound = 2,
+         .full_bound = 3);
+
 /* ---- two releases of one lease ---- */
 
 static uint32_t releases_done, releases_refused;

@@ -6,8 +6,8 @@
 #include "schedule/schedule.h"
 
 #define SCHEDULE_EACH(X)                                                                           \
-    X(pairs) X(steal) X(moving) X(commons) X(lies) X(lane) X(double_home) X(double_homeless)       \
-    X(handoff) X(queue) X(handoff_commons) X(deadline) X(now_beside_wait) X(headroom) X(batch)     \
+    X(pairs) X(steal) X(moving) X(sweep) X(commons) X(lies) X(lane) X(double_home) X(double_homeless)       \
+    X(handoff) X(queue) X(handoff_commons) X(rounds) X(deadline) X(now_beside_wait) X(headroom) X(batch)     \
     X(cancel) X(closing) X(kick) X(hazards) X(slabs) X(threads) X(retire) X(closers) X(reapers)    \
     X(wait) X(sync) X(stream_end) X(failure)
 

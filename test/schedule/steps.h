@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+extern unsigned schedule_serve_rounds; /* WI_SERVE_ROUNDS of lib/pool/store.h: a scenario may want another */
+
 enum schedule_kind {
     SCHEDULE_LOAD,
     SCHEDULE_STORE,

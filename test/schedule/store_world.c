@@ -7,6 +7,8 @@
 
 struct store_world world;
 
+unsigned schedule_serve_rounds = 4;
+
 static void kick(void *ctx)
 {
     (void)ctx;

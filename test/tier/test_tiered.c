@@ -221,6 +221,33 @@ Test(tiered, a_reader_keeps_the_old_place)
     close_tiers();
 }
 
+/* As many as a thread's first chunk of hazard slots: not one of them may be passed over. */
+Test(tiered, a_reader_of_many_keeps_each_old_place)
+{
+    enum { MANY = 64 };
+    struct weir_buffer *buffer[MANY];
+    struct weir_view    view[MANY];
+    open_tiers(MANY, 0, MANY, WEIR_TIER_POISON);
+    for (int i = 0; i < MANY; i++) {
+        buffer[i] = take();
+        fill(buffer[i], i + 1);
+    }
+    for (int i = 0; i < MANY; i++)
+        ok(weir_buffer_borrow(buffer[i], WEIR_WHERE_HOST, WEIR_READ, NULL, WEIR_NOW, &view[i]));
+    for (int i = 0; i < MANY; i++) move(buffer[i], WEIR_TIER_PINNED);
+    for (int i = 0; i < 3; i++) step();
+    cr_assert_eq(tier_stats().limbo, MANY);
+    for (int i = 0; i < MANY; i++) {
+        cr_assert_eq(tier_of(buffer[i]), WEIR_TIER_PINNED);
+        cr_assert_eq(((char *)view[i].host)[BYTES - 1], i + 1, "freed under reader %d", i);
+        ok(weir_view_return(&view[i]));
+    }
+    step();
+    cr_assert_eq(tier_stats().limbo, 0);
+    for (int i = 0; i < MANY; i++) ok(weir_buffer_release(buffer[i]));
+    close_tiers();
+}
+
 Test(tiered, device_work_keeps_the_old_place)
 {
     struct weir_view    view;
