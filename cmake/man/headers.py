@@ -10,7 +10,7 @@ every function that does not have them itself.
 import re
 
 FIELDS = ("Thread", "Progress", "Owner", "Fails")
-FIELD = re.compile(r"(?:^|(?<=[.)]) +)(Thread|Progress|Owner|Fails(?: also)?):\s+")
+FIELD = re.compile(r"(?:^|(?<=[.):]) +)(Thread|Progress|Owner|Fails(?: also)?):\s+")
 HEAD = re.compile(r"^((?:weir_\w+|WEIR_\w+)(?:, (?:weir_\w+|WEIR_\w+))*) - (.*)", re.S)
 DEFAULTS = "Unless a call says otherwise"
 TOKEN = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|\s+|\w+|.", re.S)

@@ -8,6 +8,9 @@
  *
  * Ownership: a request belongs to weir. The caller's pointer to it is good until the callback begins, until
  * weir_request_take() answers something else than AGAIN, or until weir_request_cancel() answers 0.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_ASYNC_H
 #define WEIR_ASYNC_H
@@ -29,7 +32,8 @@ typedef void weir_acquired_fn(void *ctx, int result, struct weir_buffer *buffer)
  * weir_buffer_acquire_async - call fn with a lease, or with the reason why there is none, by deadline_ns
  *
  * opts may be NULL. out may be NULL if the request will never be cancelled. *out is written before fn is called.
- * Thread: any.  Progress: as a release; may start a thread.  Fails: INVAL, OPTS, CLOSED, DEVICE, FORKED, NOMEM.
+ * Progress: never waits for a buffer; takes a lock, allocates, and starts a thread the first time.
+ * Fails: INVAL, OPTS, CLOSED, DEVICE, FORKED, NOMEM.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_async(struct weir_pool               *pool,
                                                        const struct weir_acquire_opts *opts,
@@ -39,8 +43,8 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_async(struct weir_pool         
 /*
  * weir_buffer_acquire_eventfd - add 1 to an eventfd when the request has ended; then take it
  *
- * The descriptor stays the caller's and must be open until the request has been taken or cancelled.
- * Fails: as weir_buffer_acquire_async().
+ * The descriptor stays the caller's and must be open until the request has been taken or cancelled. out must be given.
+ * As weir_buffer_acquire_async() else.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_eventfd(struct weir_pool               *pool,
                                                          const struct weir_acquire_opts *opts,
@@ -51,6 +55,9 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_eventfd(struct weir_pool       
  * weir_request_take - the outcome of an eventfd request
  *
  * AGAIN: it has not ended. Else the request is gone: 0 with the lease in *out, or the code why there is none.
+ *
+ * Thread: any, but only one that takes or cancels a request.  Progress: takes a lock; does not wait.
+ * Fails:  AGAIN, TIMEDOUT, CLOSED, DEVICE, INVAL (the request has a callback).
  */
 WEIR_API WEIR_MUST_CHECK int weir_request_take(struct weir_request *request, struct weir_buffer **out);
 
@@ -59,6 +66,9 @@ WEIR_API WEIR_MUST_CHECK int weir_request_take(struct weir_request *request, str
  *
  * 0: it is gone, and its callback is not called. BUSY: it has ended already; its callback runs or will run, or
  * it waits to be taken.
+ *
+ * Thread: any, but only one that takes or cancels a request.  Progress: takes a lock; does not wait.
+ * Fails:  BUSY, INVAL.
  */
 WEIR_API WEIR_MUST_CHECK int weir_request_cancel(struct weir_request *request);
 

@@ -5,6 +5,10 @@
  * Any thread may call anything in weir, with one exception: one lease is used by one thread at a time.
  * Deadlines are absolute, in nanoseconds of CLOCK_MONOTONIC, so that a retry never stretches them.
  * No call is a cancellation point: a thread that is cancelled inside weir ends after the call has returned.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: wait-free.
  */
 #ifndef WEIR_BASE_H
 #define WEIR_BASE_H

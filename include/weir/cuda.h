@@ -10,6 +10,10 @@
  *
  * What excludes what: weir_stream_release() of an adopted stream must have returned before the host
  * program destroys that stream; the same holds for events. All other calls run beside each other.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: wait-free.
  */
 #ifndef WEIR_CUDA_H
 #define WEIR_CUDA_H
@@ -84,9 +88,9 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_adopt_cuda(struct weir_runtime *rt,
  * flags: WEIR_EVENT_TIMING if it was made with timing, else 0. weir cannot tell whether it was recorded
  * before, so that mark is not seen: record it again through weir. weir_event_release() ends the adoption.
  *
- * Thread: any.
- * Owner:  the handle stays the host program's; the lease is the caller's until weir_event_release().
- * Fails:  INVAL (NULL, unknown flags), KIND, EXCEEDS, NOMEM, DEVICE, FORKED, CLOSED.
+ * Progress: takes a lock.
+ * Owner:    the handle stays the host program's; the lease is the caller's until weir_event_release().
+ * Fails:    INVAL (NULL), OPTS (unknown flags), KIND, EXCEEDS, NOMEM, DEVICE, FORKED, CLOSED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_event_adopt_cuda(struct weir_runtime *rt,
                                                    struct CUevent_st *handle, uint32_t flags,

@@ -5,6 +5,10 @@
  * A fallible function returns 0 (or a count) on success and a negative WEIR_E* code on failure. The
  * return value is the truth; weir_last_error() only adds detail for this thread's latest failure,
  * and nothing ever needs to be cleared. Codes may grow in later versions: switch on the remedy.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: wait-free.
  */
 #ifndef WEIR_ERROR_H
 #define WEIR_ERROR_H
@@ -74,7 +78,7 @@ struct weir_error {
     uint64_t    wanted;      /* what was asked for                               */
 };
 
-/* weir_strerror - a code's text; never NULL. Thread: any. */
+/* weir_strerror - a code's text; never NULL */
 WEIR_API const char *weir_strerror(int code);
 
 /* weir_errname - a code's name, such as "EXCEEDS"; "UNKNOWN" for a foreign number */
@@ -86,8 +90,8 @@ WEIR_API enum weir_remedy weir_remedy_of(int code);
 /*
  * weir_last_error - detail of this thread's latest failure
  *
- * Set out->struct_size first; weir fills as much as both sides know. Returns 0, or NOENT when nothing
- * has failed on this thread yet.
+ * Set out->struct_size first; weir fills as much as both sides know.
+ * Fails: NOENT (nothing has failed on this thread yet), INVAL (struct_size is not set; it is not recorded).
  */
 WEIR_API int weir_last_error(struct weir_error *out);
 
@@ -103,7 +107,7 @@ WEIR_API int weir_error_record(const struct weir_error *error);
  * weir_error_text - this thread's latest failure as one line, such as
  * "EXCEEDS: a limit would be exceeded (pinned_bytes 1048576, wanted 2097152; raise WEIR_PINNED_BYTES_MAX)"
  *
- * Like snprintf: returns the length of the whole text.
+ * Like snprintf: returns the length of the whole text, 0 when nothing has failed on this thread yet. Cannot fail.
  */
 WEIR_API int weir_error_text(char *text, size_t capacity);
 

@@ -21,6 +21,10 @@
  * Debian builds jemalloc so that a library that needs it cannot be opened by dlopen(): link libweir_heap, or set
  * GLIBC_TUNABLES=glibc.rtld.optional_static_tls=8192. libweir itself has no such limit.
  *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: takes locks.
+ *
  * Example:
  *
  *     #include <string.h>
@@ -63,7 +67,7 @@ struct weir_heap_opts {
 /*
  * weir_heap_create - make a heap; nothing is pinned before the first allocation
  *
- * Thread: any.  Owner: the caller, until weir_heap_destroy().
+ * Progress: takes locks, and reserves addresses.  Owner: the caller, until weir_heap_destroy().
  * Fails:  INVAL, OPTS, NOMEM, EXCEEDS, NOSYS (this jemalloc lacks what is needed), CLOSED, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_heap_create(struct weir_runtime *rt, const struct weir_heap_opts *opts,
@@ -73,7 +77,8 @@ WEIR_API WEIR_MUST_CHECK int weir_heap_create(struct weir_runtime *rt, const str
  * weir_heap_destroy - end a heap and all its memory, allocated or not
  *
  * Waits up to drain_ns for device work that the heap knows of. If that does not end, all of the heap's memory stays
- * mapped and charged, with a line in the log. NULL is accepted. Cannot fail.  Thread: any, once.
+ * mapped and charged, with a line in the log. NULL is accepted. Cannot fail.
+ * Thread: any, once.  Progress: blocks, up to drain_ns and in the driver.
  */
 WEIR_API void weir_heap_destroy(struct weir_heap *heap);
 
@@ -88,10 +93,14 @@ WEIR_API void weir_heap_destroy(struct weir_heap *heap);
  */
 WEIR_API WEIR_MUST_CHECK void *weir_heap_malloc(struct weir_heap *heap, size_t bytes);
 
-/* weir_heap_calloc - memory for an array, zeroed. Fails also: INVAL (the product overflows). */
+/* weir_heap_calloc - as weir_heap_malloc(), for an array, zeroed. Fails also: INVAL (the product overflows). */
 WEIR_API WEIR_MUST_CHECK void *weir_heap_calloc(struct weir_heap *heap, size_t count, size_t bytes);
 
-/* weir_heap_aligned_alloc - at a multiple of alignment, a power of two up to 1 MiB. Fails also: INVAL. */
+/*
+ * weir_heap_aligned_alloc - as weir_heap_malloc(), at a multiple of alignment, a power of two up to 1 MiB
+ *
+ * Above 16 it is not served from the thread's cache.  Fails also: INVAL (alignment).
+ */
 WEIR_API WEIR_MUST_CHECK void *weir_heap_aligned_alloc(struct weir_heap *heap, size_t alignment, size_t bytes);
 
 /*
@@ -122,10 +131,10 @@ WEIR_API int weir_heap_free(struct weir_heap *heap, void *ptr);
  */
 WEIR_API int weir_heap_free_on(struct weir_heap *heap, void *ptr, struct weir_stream *stream);
 
-/* weir_heap_usable_bytes - how much may be used at ptr, at least what was asked for; 0 for NULL and for foreign pointers */
+/* weir_heap_usable_bytes - how much may be used at ptr, at least what was asked for; 0 for NULL and for foreign pointers. Progress: wait-free. */
 WEIR_API size_t weir_heap_usable_bytes(struct weir_heap *heap, const void *ptr);
 
-/* weir_heap_device - the device's address of a byte of the heap. Fails: FOREIGN, KIND (pageable memory), INVAL. */
+/* weir_heap_device - the device's address of a byte of the heap. Progress: lock-free. Fails: FOREIGN, KIND (pageable memory), INVAL. */
 WEIR_API WEIR_MUST_CHECK int weir_heap_device(struct weir_heap *heap, const void *ptr, uint64_t *out);
 
 /*
@@ -139,7 +148,12 @@ WEIR_API WEIR_MUST_CHECK int weir_heap_device(struct weir_heap *heap, const void
  */
 WEIR_API WEIR_MUST_CHECK int weir_heap_guard(struct weir_heap *heap, void *ptr, struct weir_stream *stream);
 
-/* weir_heap_sync - wait until no device work that the heap knows of uses an allocation. Fails: TIMEDOUT, DEVICE, FOREIGN. */
+/*
+ * weir_heap_sync - wait until no device work that the heap knows of uses an allocation
+ *
+ * Thread: the holder of the allocation.  Progress: blocks until deadline_ns.
+ * Fails:  TIMEDOUT, DEVICE, FOREIGN, NOTLEASED, FORKED, INVAL.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_heap_sync(struct weir_heap *heap, void *ptr, uint64_t deadline_ns);
 
 /* Part of an allocation: by value, no object. */
@@ -166,7 +180,7 @@ WEIR_API WEIR_MUST_CHECK int weir_heap_download(struct weir_heap *heap, struct w
  * weir_heap_trim - give back what is not in use: this thread's cache, what has retired, whole segments
  *
  * Returns 0; the statistics tell how much is pinned still. Other threads' caches stay: see weir_heap_detach().
- * Thread: any.  Progress: blocks in the driver.  Fails: FORKED, INVAL.
+ * Progress: blocks in the driver.  Fails: FORKED, INVAL.
  */
 WEIR_API int weir_heap_trim(struct weir_heap *heap);
 
@@ -196,7 +210,7 @@ struct weir_heap_stats {
 #undef X
 };
 
-/* weir_heap_stats_read - set out->struct_size first. Any thread; exact at rest. Fails: INVAL. */
+/* weir_heap_stats_read - set out->struct_size first; exact at rest. Progress: wait-free. Fails: INVAL. */
 WEIR_API int weir_heap_stats_read(struct weir_heap *heap, struct weir_heap_stats *out);
 
 WEIR_END_DECLS

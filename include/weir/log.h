@@ -4,6 +4,9 @@
  *
  * weir logs transitions (grew, closed, level changed, device lost), never single calls. Lines go to
  * standard error until a function is set. WEIR_LOG=warn,pool:debug chooses levels per component.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_LOG_H
 #define WEIR_LOG_H
@@ -26,14 +29,14 @@ typedef void weir_log_fn(void *ctx, uint32_t level, const char *component, const
  * weir_log_set - send log lines to fn, or back to standard error with NULL
  *
  * fn may be called from any thread, also weir's own, while no lock of weir is held.
- * Thread: any, but not while other threads may be logging through the old ctx.
+ * Thread: any, but not while other threads may be logging through the old ctx.  Progress: wait-free.
  */
 WEIR_API void weir_log_set(weir_log_fn *fn, void *ctx);
 
 /*
  * weir_log_write - one line into weir's log, where the component's level lets it through; for libraries that stand on weir
  *
- * level is one of enum weir_log_level, above OFF.  Thread: any.
+ * level is one of enum weir_log_level, above OFF.  Progress: as long as the function set takes, or a write to standard error.
  */
 WEIR_API void weir_log_write(uint32_t level, const char *component, const char *message);
 

@@ -11,6 +11,10 @@
  *
  * weir has three: "hazard" (the default: learns how long after its last touch an object of its kind
  * is touched again, and ranks by expected touches per second of occupancy), "lru" and "static".
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: wait-free.
  */
 #ifndef WEIR_POLICY_H
 #define WEIR_POLICY_H

@@ -10,6 +10,9 @@
  *
  * What excludes what: weir_pool_destroy() must not run beside another call given the same pool,
  * except calls waiting inside weir and releases. All other calls run beside each other.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_POOL_H
 #define WEIR_POOL_H
@@ -69,9 +72,9 @@ enum weir_dtype {
 #undef X
 };
 
-/* weir_dtype_bytes - bytes of one element; 0 for NONE and for what is no dtype */
+/* weir_dtype_bytes - bytes of one element; 0 for NONE and for what is no dtype. Progress: wait-free. */
 WEIR_API size_t weir_dtype_bytes(uint32_t dtype);
-/* weir_dtype_name - such as "float32"; "none", or "unknown" for what is no dtype */
+/* weir_dtype_name - such as "float32"; "none", or "unknown" for what is no dtype. Progress: wait-free. */
 WEIR_API const char *weir_dtype_name(uint32_t dtype);
 
 /*
@@ -163,7 +166,8 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_create(struct weir_runtime *rt, const str
  * weir_pool_destroy - close the pool
  *
  * Waiters end with CLOSED. What is leased comes home later and is freed then by the monitor. NULL is
- * accepted. Cannot fail; leases still out are counted in the log. Thread: any, once.
+ * accepted. Cannot fail; leases still out are counted in the log.
+ * Thread: any, once.  Progress: waits for growth under way and for a preempt callback that runs; for no lease and no device work.
  */
 WEIR_API void weir_pool_destroy(struct weir_pool *pool);
 
@@ -202,7 +206,7 @@ struct weir_acquire_opts {
     uint64_t user;     /* given to the pool's preempt callback */
 };
 
-/* weir_buffer_acquire_with - weir_buffer_acquire() with options. NULL opts: all defaults. */
+/* weir_buffer_acquire_with - as weir_buffer_acquire(), with options; NULL opts: all defaults. Fails also: OPTS. */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_with(struct weir_pool               *pool,
                                                       const struct weir_acquire_opts *opts,
                                                       uint64_t deadline_ns, struct weir_buffer **out);
@@ -211,22 +215,29 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire_with(struct weir_pool          
  * weir_buffers_acquire - lease exactly count buffers, or none
  *
  * Nobody holds and waits: the batch is gathered by the queue, so batches cannot deadlock each other.
+ * Progress: takes the queue's lock; blocks until deadline_ns.  Owner: the caller of each, until it is released.
  * Fails: as weir_buffer_acquire(), and EXCEEDS when count is more than the pool may ever have.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffers_acquire(struct weir_pool *pool, size_t count,
                                                   uint64_t deadline_ns, struct weir_buffer **out);
 
-/* weir_buffers_acquire_some - lease up to count buffers without waiting; returns how many, or AGAIN for none */
+/*
+ * weir_buffers_acquire_some - lease up to count buffers without waiting; returns how many
+ *
+ * Progress: lock-free as long as buffers are free.  Owner: the caller of each, until it is released.
+ * Fails:    as weir_buffer_acquire() with WEIR_NOW: AGAIN for none.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_buffers_acquire_some(struct weir_pool *pool, size_t count,
                                                        struct weir_buffer **out);
 
-/* weir_buffers_release - release each; returns 0 or the first error, after trying all */
+/* weir_buffers_release - release each, as weir_buffer_release(); returns 0 or the first error, after trying all */
 WEIR_API int weir_buffers_release(struct weir_buffer *const *buffers, size_t count);
 
 /*
  * weir_buffer_create - one pinned buffer on its own, leased to the caller; dtype may be 0
  *
  * It is used like any lease, but ended with weir_buffer_destroy().
+ * Progress: blocks (pins memory).  Owner: the caller, until weir_buffer_destroy().
  * Fails: as weir_pool_create(); INVAL if bytes is 0 or no multiple of the dtype's size.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_create(struct weir_runtime *rt, size_t bytes, uint32_t dtype,
@@ -237,6 +248,7 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_create(struct weir_runtime *rt, size_t 
  *
  * Its memory goes when the device is done with it. NULL is accepted. Cannot fail: what is not a leased buffer of
  * weir_buffer_create() is left alone and told in the log.
+ * Thread: the holder of the lease, once.  Progress: takes locks; waits for no device work.
  */
 WEIR_API void weir_buffer_destroy(struct weir_buffer *buffer);
 
@@ -261,8 +273,9 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_read(struct weir_buffer *buffer, size_t
  * Made at first use under the budget of device memory, kept over all leases of the buffer, and freed with it. What
  * guards the buffer guards its mirror.
  *
+ * Thread:   the holder of the lease.
  * Progress: blocks in the driver the first time; in a pool with WEIR_POOL_SCRUB, the first time of each lease.
- * Fails: KIND (no host memory), EXCEEDS, DEVMEM, NOMEM, NOTLEASED, DEVICE.
+ * Fails:    KIND (no host memory), EXCEEDS, DEVMEM, NOMEM, NOTLEASED, DEVICE.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_mirror(struct weir_buffer *buffer, uint64_t *out);
 
@@ -270,7 +283,9 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_mirror(struct weir_buffer *buffer, uint
  * weir_buffer_to_device - copy a part of the buffer to the same place of its mirror
  *
  * WEIR_NOW queues the copy and returns. Else waits until the copy is done: TIMEDOUT leaves it queued.
- * Thread: the holder of both leases.  Fails: as weir_stream_upload() and weir_buffer_mirror(); TIMEDOUT.
+ * Thread:   the holder of both leases.
+ * Progress: blocks until deadline_ns, and in the driver where weir_buffer_mirror() does.
+ * Fails:    as weir_stream_upload() and weir_buffer_mirror(); TIMEDOUT.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_to_device(struct weir_slice part, struct weir_stream *stream,
                                                    uint64_t deadline_ns);
@@ -282,7 +297,8 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_to_host(struct weir_slice part, struct 
 /*
  * weir_buffer_reset - zero the buffer's host bytes and its counters, when no device work uses it any more
  *
- * Fails: BUSY (WEIR_NOW, work is pending), TIMEDOUT, NOTLEASED, DEVICE.
+ * Thread: the holder of the lease.  Progress: blocks until deadline_ns while copies or guards are pending.
+ * Fails:  BUSY (WEIR_NOW, work is pending), TIMEDOUT, KIND (no host memory), NOTLEASED, NOMEM, DEVICE.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_reset(struct weir_buffer *buffer, uint64_t deadline_ns);
 
@@ -291,7 +307,9 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_reset(struct weir_buffer *buffer, uint6
  *
  * For the caller's own kernels. Call after enqueueing them, on the enqueueing thread or ordered after it.
  *
- * Thread: the holder of the lease.  Fails: NOTLEASED, FOREIGN, CAPTURE, DEVICE, NOMEM.
+ * Thread:   the holder of both leases.
+ * Progress: no driver call, but for streams whose handle is known outside weir: there an event is recorded.
+ * Fails:    NOTLEASED, FOREIGN, INVAL (no stream), CAPTURE, DEVICE, NOMEM.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_guard(struct weir_buffer *buffer, struct weir_stream *stream);
 
@@ -329,12 +347,16 @@ WEIR_API int weir_buffer_unhold_lost(struct weir_buffer *buffer);
 /*
  * weir_buffer_wanted - has a higher priority asked for this lease?
  *
- * For holders that poll instead of acting in the pool's preempt callback. 1: yes, release it soon; 0: no; or an
- * error: FOREIGN, NOTLEASED, STALE.  Progress: wait-free.
+ * For holders that poll instead of acting in the pool's preempt callback. 1: yes, release it soon; 0: no.
+ * Progress: wait-free.  Fails: FOREIGN, NOTLEASED, STALE.
  */
 WEIR_API int weir_buffer_wanted(struct weir_buffer *buffer);
 
-/* weir_buffer_sync - wait until no device work marked so far uses the buffer. Fails: TIMEDOUT, DEVICE. */
+/*
+ * weir_buffer_sync - wait until no device work marked so far uses the buffer
+ *
+ * Thread: the holder of the lease.  Progress: blocks until deadline_ns.  Fails: TIMEDOUT, DEVICE, CAPTURE, NOTLEASED.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_sync(struct weir_buffer *buffer, uint64_t deadline_ns);
 
 /* States of a buffer. Readable at any time; only what you hold stays as read. */
@@ -374,10 +396,11 @@ struct weir_buffer_info {
 };
 
 /*
- * weir_buffer_info_read - set out->struct_size first. Fails: FOREIGN, INVAL.
+ * weir_buffer_info_read - what a buffer is and has done; set out->struct_size first
  *
- * Any thread, at any time, leased or not. Asks the driver about copies whose end it has not seen; never waits.
+ * At any time, leased or not.
  * While nothing but hits happens in a runtime whose monitor sleeps, last_use_ns may be as many as 255 leases behind.
+ * Progress: asks the driver about copies whose end it has not seen; never waits.  Fails: FOREIGN, INVAL.
  */
 WEIR_API int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir_buffer_info *out);
 
@@ -392,15 +415,15 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_find(struct weir_runtime *rt, const voi
 /*
  * weir_pool_reserve - grow now to at least buffers, at most buffers_max; what was made is free when it returns
  *
- * Blocks. Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED.
+ * Progress: blocks (pins memory).  Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED, FORKED, INVAL.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_reserve(struct weir_pool *pool, size_t buffers);
 
 /*
  * weir_pool_trim - give memory back to the system, down to buffers, never below buffers_min
  *
- * Blocks up to deadline_ns for buffers that are leased or in flight. Fails: TIMEDOUT (what could be
- * freed was), CLOSED.
+ * Progress: blocks up to deadline_ns for buffers that are leased or in flight.
+ * Fails:    TIMEDOUT (what could be freed was; the rest goes as it comes home), FORKED, INVAL.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_trim(struct weir_pool *pool, size_t buffers, uint64_t deadline_ns);
 
@@ -409,7 +432,7 @@ WEIR_API WEIR_MUST_CHECK int weir_pool_trim(struct weir_pool *pool, size_t buffe
  *
  * Returns how many buffers were left alone, because they were leased, or retiring, or quarantined. Buffers are taken
  * out one at a time, so others go on being served.
- * Thread: any.  Progress: blocks.  Fails: KIND (a tiered pool), CLOSED, FORKED.
+ * Progress: blocks.  Fails: KIND (a tiered pool), CLOSED, NOMEM, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_clear(struct weir_pool *pool);
 

@@ -14,6 +14,9 @@
  *
  * Hysteresis: a level rises at once and falls one step at a time, each at least cooldown_ns after the last change, and only
  * when the readings have stayed a fifth below the threshold. So it never oscillates faster than the cooldown.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_PRESSURE_H
 #define WEIR_PRESSURE_H
@@ -61,11 +64,16 @@ struct weir_pressure_opts {
  * weir_pressure_set - how this runtime reads pressure
  *
  * From then on the monitor reads once a period. Without it, and without a watch, it reads only while it is awake for
- * another reason. Thread: any. Fails: INVAL, OPTS, NOMEM.
+ * another reason. opts NULL: all defaults.
+ * Progress: takes a lock.  Fails: INVAL, OPTS, NOMEM, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pressure_set(struct weir_runtime *rt, const struct weir_pressure_opts *opts);
 
-/* weir_pressure_read - read all sources now; the level follows. Set out->struct_size first. Blocks for small files. Fails: INVAL. */
+/*
+ * weir_pressure_read - read all sources now; the level follows. Set out->struct_size first
+ *
+ * Progress: blocks for small files and one driver call.  Fails: INVAL, FORKED.
+ */
 WEIR_API int weir_pressure_read(struct weir_runtime *rt, struct weir_pressure *out);
 
 struct weir_watch;
@@ -73,11 +81,20 @@ struct weir_watch;
 /* Called when the level has changed, on weir's callback thread and on no lock. */
 typedef void weir_pressure_fn(void *ctx, const struct weir_pressure *now);
 
-/* weir_pressure_watch - hear of changes of the level. Owner: the caller, until weir_watch_destroy(). Fails: INVAL, NOMEM. */
+/*
+ * weir_pressure_watch - hear of changes of the level
+ *
+ * Progress: takes a lock, and starts a thread the first time.  Owner: the caller, until weir_watch_destroy().
+ * Fails:    INVAL, NOMEM, FORKED.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_pressure_watch(struct weir_runtime *rt, weir_pressure_fn *fn, void *ctx,
                                                  struct weir_watch **out);
 
-/* weir_watch_destroy - fn is not running and will not run any more when this returns; so not from fn. NULL is accepted. */
+/*
+ * weir_watch_destroy - fn is not running and will not run any more when this returns
+ *
+ * NULL is accepted.  Thread: any, but not from fn.  Progress: blocks while fn runs.
+ */
 WEIR_API void weir_watch_destroy(struct weir_watch *watch);
 
 WEIR_END_DECLS

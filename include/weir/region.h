@@ -18,6 +18,9 @@
  *
  * What excludes what: no two calls commit or decommit the same steps at once; weir_region_destroy() runs beside no
  * other call given the same region. All else runs beside each other. A region ends before its runtime.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_REGION_H
 #define WEIR_REGION_H
@@ -57,7 +60,8 @@ WEIR_API WEIR_MUST_CHECK int weir_region_create(struct weir_runtime *rt, const s
  * weir_region_destroy - decommit everything and give the addresses back
  *
  * pre: no device work pending on it. Memory that a lost device may still reach stays mapped and charged. NULL is
- * accepted. Cannot fail.  Thread: any, once.  Progress: blocks in the driver.
+ * accepted. Cannot fail.
+ * Thread: any, once.  Progress: blocks in the driver.
  */
 WEIR_API void weir_region_destroy(struct weir_region *region);
 
@@ -65,10 +69,11 @@ WEIR_API void weir_region_destroy(struct weir_region *region);
  * weir_region_abandon - end a region whose memory the device may still reach
  *
  * All that is committed stays mapped and charged for good, and is told in the log. NULL is accepted.
+ * Thread: any, once.  Progress: makes no driver call.
  */
 WEIR_API void weir_region_abandon(struct weir_region *region);
 
-/* weir_region_base - the first address; fixed for the region's life. NULL for NULL. */
+/* weir_region_base - the first address; fixed for the region's life. NULL for NULL. Progress: wait-free. */
 WEIR_API void *weir_region_base(const struct weir_region *region);
 
 /* Part of a region: whole steps. */
@@ -109,7 +114,7 @@ struct weir_region_place {
     uint32_t reserved;
 };
 
-/* weir_region_find - set out->struct_size first. Progress: lock-free.  Fails: NOENT (not committed), RANGE, INVAL. */
+/* weir_region_find - where an address is for the device; set out->struct_size first. Progress: lock-free.  Fails: NOENT (not committed), RANGE, INVAL. */
 WEIR_API WEIR_MUST_CHECK int weir_region_find(const struct weir_region *region, const void *host,
                                               struct weir_region_place *out);
 
@@ -134,20 +139,23 @@ WEIR_API WEIR_MUST_CHECK int weir_region_mark(struct weir_region *region, struct
                                               struct weir_mark *out);
 
 /*
- * weir_region_query - 0: the device has passed the mark; AGAIN: not yet; DEVICE: it never will, do not reuse the memory
+ * weir_region_query - 0: the device has passed the mark
  *
- * Asks the driver where that is needed.  Thread: any.  Progress: non-blocking.
+ * Progress: asks the driver where that is needed; does not wait.
+ * Fails:    AGAIN (not yet), DEVICE (it never will: do not reuse the memory), CLOSED, INVAL (no mark), FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_region_query(struct weir_region *region, struct weir_mark mark);
 
-/* weir_region_sync - wait until the device has passed the mark. Fails: TIMEDOUT, DEVICE. */
+/* weir_region_sync - wait until the device has passed the mark. Progress: blocks until deadline_ns. Fails: TIMEDOUT, DEVICE, INVAL. */
 WEIR_API WEIR_MUST_CHECK int weir_region_sync(struct weir_region *region, struct weir_mark mark, uint64_t deadline_ns);
 
 /*
  * weir_region_upload - queue a copy from the region to device memory, one for each registration that it touches
  *
  * Nothing is marked: take a mark behind it before the memory is reused or overwritten. If the driver refuses midway,
- * part of it is queued.  Thread: the holder of the stream.  Fails: as weir_region_mark(); RANGE, NOENT.
+ * part of it is queued.
+ * Thread: the holder of the stream.  Progress: calls the driver, once for each registration; waits for no device work.
+ * Fails:  as weir_region_mark(); RANGE, NOENT.
  */
 WEIR_API WEIR_MUST_CHECK int weir_region_upload(struct weir_region *region, struct weir_stream *stream,
                                                 uint64_t device_dst, const void *src, size_t bytes);
@@ -173,7 +181,7 @@ struct weir_region_stats {
 #undef X
 };
 
-/* weir_region_stats_read - set out->struct_size first. Any thread. Fails: INVAL. */
+/* weir_region_stats_read - counts of a region; set out->struct_size first. Progress: wait-free. Fails: INVAL. */
 WEIR_API int weir_region_stats_read(const struct weir_region *region, struct weir_region_stats *out);
 
 WEIR_END_DECLS

@@ -8,6 +8,9 @@
  *
  * What excludes what: weir_runtime_destroy() must not run beside another call that was given the
  * same runtime, except calls that are waiting inside weir (they end with CLOSED) and releases.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_RUNTIME_H
 #define WEIR_RUNTIME_H
@@ -73,13 +76,12 @@ WEIR_API void weir_runtime_destroy(struct weir_runtime *rt);
 /*
  * weir_runtime_default - the process-wide runtime of a device, made on first use
  *
- * Made once, also under a race of threads. Owner: weir. Fails: as weir_runtime_create().
+ * Made once, also under a race of threads.
+ * Progress: takes a lock; blocks in the driver when it is made.  Owner: weir.  Fails: as weir_runtime_create().
  */
 WEIR_API WEIR_MUST_CHECK int weir_runtime_default(uint32_t device, struct weir_runtime **out);
 
-/*
- * weir_runtime_default_with - the process-wide runtime of opts->device; the other options count only if it is made now
- */
+/* weir_runtime_default_with - as weir_runtime_default(), of opts->device; the other options count only if it is made now */
 WEIR_API WEIR_MUST_CHECK int weir_runtime_default_with(const struct weir_runtime_opts *opts,
                                                        struct weir_runtime           **out);
 
@@ -87,7 +89,9 @@ WEIR_API WEIR_MUST_CHECK int weir_runtime_default_with(const struct weir_runtime
  * weir_runtime_reset - sync and destroy the process-wide runtime of a device
  *
  * Returns the number of leases that were still out (they are also reported through the log); the
- * next weir_runtime_default() makes a new runtime. 0 when there was none.
+ * next weir_runtime_default() makes a new runtime. 0 when there was none. What excludes what: as weir_runtime_destroy().
+ * Progress: blocks until deadline_ns, then as weir_runtime_destroy().
+ * Fails:    TIMEDOUT, DEVICE, CAPTURE (of the sync: it is destroyed all the same), NOENT (no such device), FORKED.
  */
 WEIR_API int weir_runtime_reset(uint32_t device, uint64_t deadline_ns);
 
@@ -109,23 +113,24 @@ enum weir_runtime_info_flags {
     WEIR_INFO_COPY_BATCH = 2      /* many copies travel in one driver call                     */
 };
 
-/* weir_runtime_info_read - set out->struct_size first. Fails: INVAL. */
+/* weir_runtime_info_read - what it stands on; set out->struct_size first. Progress: wait-free. Fails: INVAL. */
 WEIR_API int weir_runtime_info_read(const struct weir_runtime *rt, struct weir_runtime_info *out);
 
 /*
  * weir_runtime_set_budget - change the budget of a kind of memory (enum weir_memory)
  *
  * What is charged already stays, also above the new budget; nothing more is granted until there is room.
- * Thread: any.  Fails: INVAL.
+ * Progress: wait-free.  Fails: INVAL, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_runtime_set_budget(struct weir_runtime *rt, uint32_t memory, uint64_t bytes);
 
 /*
  * weir_runtime_trim - give memory of a kind back to the system until at most `bytes` of it are charged
  *
- * Shrinks pools, the newest memory of each first, none below its buffers_min. Blocks up to deadline_ns for buffers
- * that are leased or in flight. Fails: TIMEDOUT (what could be freed was, and the rest goes as it comes home), BUSY
- * (no pool has more to give), INVAL.
+ * Shrinks pools, the newest memory of each first, none below its buffers_min.
+ * Progress: blocks up to deadline_ns for buffers that are leased or in flight.
+ * Fails:    TIMEDOUT (what could be freed was, and the rest goes as it comes home), BUSY (no pool has more to give),
+ *           INVAL, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_runtime_trim(struct weir_runtime *rt, uint32_t memory, uint64_t bytes,
                                                uint64_t deadline_ns);
@@ -134,7 +139,7 @@ WEIR_API WEIR_MUST_CHECK int weir_runtime_trim(struct weir_runtime *rt, uint32_t
  * weir_thread_detach - give back what weir keeps for the calling thread
  *
  * Called by itself at thread exit; call it early for threads that never exit. The next call of weir
- * on this thread attaches it again.
+ * on this thread attaches it again.  Progress: does not block.
  */
 WEIR_API void weir_thread_detach(void);
 

@@ -4,6 +4,10 @@
  *
  * Reading is cheap and disturbs nobody. A snapshot is taken without stopping the pool, so the law
  * buffers = leased + free + retiring + quarantined holds exactly at rest and nearly while running.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any, beside anything but weir_runtime_destroy().
+ * Progress: takes a lock for a moment; never waits for the device.
  */
 #ifndef WEIR_STATS_H
 #define WEIR_STATS_H
@@ -92,18 +96,18 @@ struct weir_pool_stats {
 };
 
 /*
- * weir_pool_stats_read - set out->struct_size first. Fails: INVAL.
+ * weir_pool_stats_read - counts of a pool; set out->struct_size first
  *
  * Device times are of one copy in weir_pool_opts.sample_every of each buffer, and come in when it has ended; reading
- * asks the driver for those that are outstanding, at most four.
+ * asks the driver for those that are outstanding, at most four.  Fails: INVAL.
  */
 WEIR_API int weir_pool_stats_read(struct weir_pool *pool, struct weir_pool_stats *out);
 
-/* weir_stream_stats_read - of one stream class, see enum weir_stream_class. Fails: INVAL. */
+/* weir_stream_stats_read - as weir_pool_stats_read(), of one stream class, see enum weir_stream_class */
 WEIR_API int weir_stream_stats_read(struct weir_runtime *rt, uint32_t stream_class,
                                     struct weir_pool_stats *out);
 
-/* weir_event_stats_read - of the runtime's events. Fails: INVAL. */
+/* weir_event_stats_read - as weir_pool_stats_read(), of the runtime's events that were acquired without flags */
 WEIR_API int weir_event_stats_read(struct weir_runtime *rt, struct weir_pool_stats *out);
 
 /*
@@ -137,7 +141,7 @@ struct weir_stream_totals {
 #undef X
 };
 
-/* weir_stream_totals_read - of one class, see enum weir_stream_class; 0: of all. Set out->struct_size first. Fails: INVAL. */
+/* weir_stream_totals_read - sums over the streams of a class, see enum weir_stream_class; 0: of all. Set out->struct_size first. Fails: INVAL. */
 WEIR_API int weir_stream_totals_read(struct weir_runtime *rt, uint32_t stream_class,
                                      struct weir_stream_totals *out);
 
@@ -166,7 +170,7 @@ struct weir_runtime_stats {
 #undef X
 };
 
-/* weir_runtime_stats_read - set out->struct_size first. Fails: INVAL. */
+/* weir_runtime_stats_read - counts of the runtime itself; set out->struct_size first. Fails: INVAL. */
 WEIR_API int weir_runtime_stats_read(struct weir_runtime *rt, struct weir_runtime_stats *out);
 
 enum weir_format { WEIR_FORMAT_JSON = 1, WEIR_FORMAT_PROMETHEUS };
@@ -174,12 +178,11 @@ enum weir_format { WEIR_FORMAT_JSON = 1, WEIR_FORMAT_PROMETHEUS };
 /*
  * weir_stats_format - all stats as text
  *
- * JSON has the names of the fields above: pools, streams, tiers, the buffers of tiered pools that were touched most, and
+ * JSON has the names of the structs' fields: pools, streams, tiers, the buffers of tiered pools that were touched most, and
  * what was last read of memory pressure. Prometheus has the same under weir_*, with a HELP and a TYPE line each: counters end
  * in _total, times are in seconds. A pool that has the name of another is name#2, name#3 and so on. Names stay.
  *
- * Like snprintf: returns the length of the whole text. No driver call. Thread: any, beside anything but
- * weir_runtime_destroy(). Fails: INVAL, NOMEM.
+ * Like snprintf: returns the length of the whole text. No driver call.  Fails: INVAL, NOMEM, FORKED.
  */
 WEIR_API int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, char *text, size_t capacity);
 
@@ -188,7 +191,7 @@ WEIR_API int64_t weir_stats_format(struct weir_runtime *rt, uint32_t format, cha
  * source, help}
  *
  * source is "environment" or "default"; an option given to a call goes before both. Like snprintf:
- * returns the length of the whole text. Thread: any.
+ * returns the length of the whole text. Cannot fail.  Thread: any.
  */
 WEIR_API int weir_settings_format(char *text, size_t capacity);
 
@@ -198,7 +201,8 @@ WEIR_API int weir_settings_format(char *text, size_t capacity);
  * problem says in a sentence why the driver cannot be used; it is "" where it can, and only then there are
  * devices ({ordinal, name, bytes, pci_bus_id, link_speed, link_width, link_speed_max, link_width_max, numa_node}; what
  * cannot be read is left out) and features ({name, found, text}). The driver is loaded and started if it was not
- * yet; no context is made. Like snprintf: returns the length of the whole text. Thread: any.
+ * yet; no context is made. Like snprintf: returns the length of the whole text.
+ * Thread: any.  Progress: blocks in the driver.  Fails: INVAL.
  */
 WEIR_API int weir_driver_format(char *text, size_t capacity);
 

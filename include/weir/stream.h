@@ -11,6 +11,10 @@
  *
  * What excludes what: one lease is used by one thread at a time; a shared stream by any number of threads. All
  * else runs beside each other.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: may call the driver, and waits for no device work; on an adopted stream see weir_stream_adopt().
  */
 #ifndef WEIR_STREAM_H
 #define WEIR_STREAM_H
@@ -58,7 +62,7 @@ struct weir_stream_opts {
 };
 
 /*
- * weir_stream_acquire_with - weir_stream_acquire() with options. NULL opts: all defaults.
+ * weir_stream_acquire_with - as weir_stream_acquire(), with options; NULL opts: all defaults. Fails also: OPTS.
  *
  * The first lease with an affinity key binds the key to its stream, per class. Later ones get that stream when it
  * is free and another one when it is not; the binding stays until it is forgotten, or evicted when more than
@@ -68,10 +72,10 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_acquire_with(struct weir_runtime       
                                                       const struct weir_stream_opts *opts,
                                                       uint64_t deadline_ns, struct weir_stream **out);
 
-/* weir_stream_clear_affinity - forget all keys; returns how many there were. Thread: any.  Progress: wait-free. */
+/* weir_stream_clear_affinity - forget all keys; returns how many there were. Progress: wait-free.  Fails: INVAL. */
 WEIR_API int weir_stream_clear_affinity(struct weir_runtime *rt);
 
-/* weir_stream_set_affinity - enum weir_affinity; while OFF, keys are ignored and nothing is forgotten. Fails: INVAL. */
+/* weir_stream_set_affinity - enum weir_affinity; while OFF, keys are ignored and nothing is forgotten. Progress: wait-free.  Fails: INVAL. */
 WEIR_API int weir_stream_set_affinity(struct weir_runtime *rt, uint32_t affinity);
 
 /*
@@ -84,7 +88,11 @@ WEIR_API int weir_stream_release(struct weir_stream *stream);
 
 /*
  * weir_compute_acquire, weir_comm_acquire, weir_high_acquire - lease a stream of the process-wide runtime of
- * device 0, which is made if there is none. affinity_key 0: none. Fails: as weir_runtime_default() and weir_stream_acquire().
+ * device 0, which is made if there is none. affinity_key 0: none.
+ *
+ * Progress: takes a lock, and blocks in the driver when the runtime is made; else as weir_stream_acquire().
+ * Owner:    the caller, until weir_stream_release().
+ * Fails:    as weir_runtime_default() and weir_stream_acquire().
  */
 WEIR_API WEIR_MUST_CHECK int weir_compute_acquire(uint64_t affinity_key, uint64_t deadline_ns,
                                                   struct weir_stream **out);
@@ -99,8 +107,8 @@ WEIR_API WEIR_MUST_CHECK int weir_high_acquire(uint64_t deadline_ns, struct weir
  * May be used by any number of threads at once, until the runtime ends. weir_stream_release() is optional, and
  * only counted: more releases than shares are NOTLEASED.
  *
- * Thread: any.  Progress: wait-free, but for the first use of each.
- * Fails:  INVAL, CLOSED, DEVICE, FORKED, NOMEM, EXCEEDS.
+ * Progress: wait-free, but for the first use of each.
+ * Fails:    INVAL, CLOSED, DEVICE, FORKED, NOMEM, EXCEEDS.
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_share(struct weir_runtime *rt, uint32_t stream_class,
                                                struct weir_stream **out);
@@ -115,8 +123,8 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_share(struct weir_runtime *rt, uint32_t
  * The adoption ends with weir_stream_disown() or weir_stream_release(): only then may the host program destroy the
  * stream. Work that weir has seen on it goes on protecting its buffers.
  *
- * Thread: any.  Owner: the handle stays the host program's; the lease is the caller's.
- * Fails:  INVAL, EXCEEDS (weir_runtime_opts.streams_adopted_max), NOMEM, CLOSED, DEVICE, FORKED.
+ * Progress: takes a lock.  Owner: the handle stays the host program's; the lease is the caller's.
+ * Fails:    INVAL, EXCEEDS (weir_runtime_opts.streams_adopted_max), NOMEM, CLOSED, DEVICE, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_adopt(struct weir_runtime *rt, void *handle,
                                                struct weir_stream **out);
@@ -126,8 +134,9 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_adopt(struct weir_runtime *rt, void *ha
 /*
  * weir_stream_disown - end an adoption
  *
- * Returns when weir will not use the handle any more. Waits for no device work.
- * Fails: NOTLEASED (disowned before), KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED.
+ * Returns when weir will not use the handle any more.
+ * Thread: the holder of the lease.  Progress: takes a lock; waits for no device work.
+ * Fails:  NOTLEASED (disowned before), KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED.
  */
 WEIR_API int weir_stream_disown(struct weir_stream *stream);
 
@@ -141,11 +150,11 @@ WEIR_API int weir_stream_disown(struct weir_stream *stream);
  * stream NULL: none. previous, if not NULL, is given what was set before, or NULL. See weir_current_scope() in
  * weir/scope.h.
  *
- * Fails: FOREIGN, KIND, NOTLEASED, STALE.
+ * Progress: wait-free.  Fails: FOREIGN, KIND, NOTLEASED, STALE.
  */
 WEIR_API int weir_stream_set_current(struct weir_stream *stream, struct weir_stream **previous);
 
-/* weir_stream_current - this thread's current stream. Fails: NOENT (none is set), NOTLEASED (its lease has ended). */
+/* weir_stream_current - this thread's current stream. Progress: wait-free.  Fails: NOENT (none is set), NOTLEASED (its lease has ended). */
 WEIR_API WEIR_MUST_CHECK int weir_stream_current(struct weir_stream **out);
 
 /* ---- copies ---- */
@@ -176,9 +185,9 @@ struct weir_copy {
  * weir_stream_upload_batch - queue count independent copies, in one driver call where the driver has one
  *
  * They may run in any order among themselves. Everything is checked before anything is queued. If the driver refuses
- * midway, some may be queued: all their buffers are marked all the same.
+ * midway, some may be queued: all their buffers are marked all the same. More than 32 copies allocate.
  *
- * Fails: as weir_stream_upload().
+ * Thread: the holder of all leases.  Fails: as weir_stream_upload().
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_upload_batch(struct weir_stream     *stream,
                                                       const struct weir_copy *copies, size_t count);
@@ -192,12 +201,13 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_download_batch(struct weir_stream     *
 /*
  * weir_stream_sync - wait until all work queued so far is done
  *
- * Sleeps; the keeper asks the driver, with pauses. Covers what was launched through a raw handle, too.
- * Fails: TIMEDOUT, DEVICE, NOTLEASED, CAPTURE.
+ * Covers what was launched through a raw handle, too.
+ * Progress: sleeps until deadline_ns; the keeper asks the driver, with pauses.
+ * Fails:    TIMEDOUT, DEVICE, NOTLEASED, CAPTURE.
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_sync(struct weir_stream *stream, uint64_t deadline_ns);
 
-/* weir_stream_query - 0: drained; AGAIN: work is pending; DEVICE; CAPTURE */
+/* weir_stream_query - 0: drained. Fails: AGAIN (work is pending), DEVICE, CAPTURE, NOTLEASED. */
 WEIR_API WEIR_MUST_CHECK int weir_stream_query(struct weir_stream *stream);
 
 /* weir_stream_wait_event - what is queued later runs after the event. Fails: NOTLEASED, INVAL (never recorded), DEVICE, CAPTURE. */
@@ -208,6 +218,7 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_wait_event(struct weir_stream *stream, 
  *
  * fn runs on a thread of the device's driver: it must not call the driver or weir's blocking calls, and
  * must be short. It is not called if the device is lost before.
+ * Fails: INVAL, NOTLEASED, CAPTURE, NOMEM, DEVICE.
  */
 typedef void weir_stream_fn(void *ctx);
 WEIR_API WEIR_MUST_CHECK int weir_stream_call(struct weir_stream *stream, weir_stream_fn *fn, void *ctx);
@@ -216,13 +227,15 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_call(struct weir_stream *stream, weir_s
  * weir_stream_delay - keep the stream busy for a time, as a kernel of that length would
  *
  * For load generators and tests. Exact on the host backend; on CUDA a host function that sleeps.
+ * Fails: NOTLEASED, CAPTURE, NOMEM, DEVICE.
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_delay(struct weir_stream *stream, uint64_t duration_ns);
 
 /*
  * weir_runtime_sync - wait for all streams whose class bit (1 << class) is set; 0: all
  *
- * Shared streams belong to their class. Fails: TIMEDOUT, DEVICE, CAPTURE (a stream is being captured).
+ * Shared streams belong to their class.
+ * Progress: sleeps until deadline_ns.  Fails: TIMEDOUT, DEVICE, CAPTURE (a stream is being captured), INVAL, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask,
                                                uint64_t deadline_ns);
@@ -231,7 +244,13 @@ WEIR_API WEIR_MUST_CHECK int weir_runtime_sync(struct weir_runtime *rt, uint32_t
 
 enum weir_event_flags { WEIR_EVENT_TIMING = 1 /* the event can be given to weir_event_elapsed_ns() */ };
 
-/* weir_event_acquire - lease an event. Waits as weir_buffer_acquire(). Fails: AGAIN, TIMEDOUT, CLOSED, DEVICE, FORKED, INVAL. */
+/*
+ * weir_event_acquire - lease an event; flags: enum weir_event_flags
+ *
+ * Progress: lock-free when an event is free; else waits, as weir_buffer_acquire() does.
+ * Owner:    the caller, until weir_event_release().
+ * Fails:    AGAIN, TIMEDOUT, CLOSED, DEVICE, FORKED, OPTS (unknown flags), INVAL.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_event_acquire(struct weir_runtime *rt, uint32_t flags,
                                                 uint64_t deadline_ns, struct weir_event **out);
 
@@ -242,14 +261,18 @@ WEIR_API int weir_event_release(struct weir_event *event);
  * weir_event_record - mark the stream's present end
  *
  * Recording again before the earlier point has passed is BUSY: the earlier waiters would be cheated.
- * Fails: BUSY, NOTLEASED, FOREIGN, DEVICE, CAPTURE.
+ * Thread: the holder of both leases.  Fails: BUSY, NOTLEASED, FOREIGN, DEVICE, CAPTURE.
  */
 WEIR_API WEIR_MUST_CHECK int weir_event_record(struct weir_event *event, struct weir_stream *stream);
 
-/* weir_event_query - 0: passed; AGAIN: not yet; INVAL: never recorded in this lease; NOTLEASED */
+/* weir_event_query - 0: passed. Fails: AGAIN (not yet), INVAL (never recorded in this lease), NOTLEASED, DEVICE. */
 WEIR_API WEIR_MUST_CHECK int weir_event_query(struct weir_event *event);
 
-/* weir_event_sync - wait until the point has passed. Fails: TIMEDOUT, INVAL (never recorded), NOTLEASED, DEVICE. */
+/*
+ * weir_event_sync - wait until the point has passed
+ *
+ * Progress: sleeps until deadline_ns.  Fails: TIMEDOUT, INVAL (never recorded), NOTLEASED, DEVICE.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_event_sync(struct weir_event *event, uint64_t deadline_ns);
 
 /* weir_event_elapsed_ns - device time between two recorded timing events. Fails: KIND (no timing), AGAIN, INVAL, NOTLEASED. */
@@ -269,15 +292,17 @@ WEIR_API int weir_event_clear(struct weir_runtime *rt);
  *
  * flags: WEIR_EVENT_TIMING if it was made with timing. A record made before is not seen: record it again through
  * weir. weir_event_disown() or weir_event_release() ends the adoption; it may wait for one query of the keeper.
- * Fails: INVAL, EXCEEDS (weir_runtime_opts.events_adopted_max), NOMEM, CLOSED, DEVICE, FORKED.
+ * Progress: takes a lock.  Owner: the handle stays the host program's; the lease is the caller's.
+ * Fails:    INVAL, OPTS (unknown flags), EXCEEDS (weir_runtime_opts.events_adopted_max), NOMEM, CLOSED, DEVICE, FORKED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_event_adopt(struct weir_runtime *rt, void *handle, uint32_t flags,
                                               struct weir_event **out);
 
 /*
- * weir_event_disown - end an adoption; as weir_stream_disown()
+ * weir_event_disown - end an adoption of an event: weir will not use the handle any more
  *
- * Fails: NOTLEASED, KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED.
+ * Thread: the holder of the lease.  Progress: takes a lock; may wait for one query of the keeper.
+ * Fails:  NOTLEASED, KIND (not adopted), FOREIGN, STALE, CLOSED, FORKED.
  */
 WEIR_API int weir_event_disown(struct weir_event *event);
 
@@ -296,14 +321,18 @@ WEIR_API int weir_event_disown(struct weir_event *event);
  */
 struct weir_graph;
 
-/* weir_graph_create - an object that keeps buffers. Owner: the caller. Fails: as weir_stream_adopt(). */
+/*
+ * weir_graph_create - an object that keeps buffers
+ *
+ * Progress: takes a lock.  Owner: the caller, until weir_graph_destroy().  Fails: as weir_stream_adopt().
+ */
 WEIR_API WEIR_MUST_CHECK int weir_graph_create(struct weir_runtime *rt, struct weir_graph **out);
 
 /*
  * weir_stream_capture_into - what is captured from this stream belongs to graph; NULL: to none
  *
  * Ends with the lease. While the stream is not being captured it changes nothing.
- * Thread: the holder of both.  Fails: KIND, NOTLEASED, FOREIGN, STALE, INVAL.
+ * Thread: the holder of both.  Progress: wait-free.  Fails: KIND, NOTLEASED, FOREIGN, STALE, INVAL.
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_capture_into(struct weir_stream *stream, struct weir_graph *graph);
 
@@ -311,7 +340,7 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_capture_into(struct weir_stream *stream
  * weir_graph_retain - the graph uses the buffer, too; for the caller's own captured kernels
  *
  * Until it is forgotten, a wait for the buffer answers CAPTURE, for weir cannot know when the graph runs.
- * Thread: the holder of both.  Fails: KIND, NOTLEASED, FOREIGN, STALE, NOMEM.
+ * Thread: the holder of both.  Progress: no driver call.  Fails: KIND, NOTLEASED, FOREIGN, STALE, NOMEM.
  */
 WEIR_API WEIR_MUST_CHECK int weir_graph_retain(struct weir_graph *graph, struct weir_buffer *buffer);
 
@@ -323,7 +352,7 @@ WEIR_API WEIR_MUST_CHECK int weir_graph_retain(struct weir_graph *graph, struct 
  */
 WEIR_API int weir_graph_forget(struct weir_graph *graph);
 
-/* weir_graph_destroy - forget, and end the object. NULL is accepted. Cannot fail. */
+/* weir_graph_destroy - forget, and end the object. NULL is accepted. Cannot fail.  Thread: the holder, once. */
 WEIR_API void weir_graph_destroy(struct weir_graph *graph);
 
 /* ---- looking ---- */
@@ -359,7 +388,11 @@ struct weir_stream_info {
     uint32_t flags;           /* enum weir_stream_flags */
 };
 
-/* weir_stream_info_read - set out->struct_size first. Also of a released stream. Fails: FOREIGN, KIND, INVAL. */
+/*
+ * weir_stream_info_read - what a stream is and has done, also of a released one; set out->struct_size first
+ *
+ * Progress: wait-free.  Fails: FOREIGN, KIND, INVAL, CLOSED (its runtime was destroyed).
+ */
 WEIR_API int weir_stream_info_read(const struct weir_stream *stream, struct weir_stream_info *out);
 
 /* ---- device memory ---- */
@@ -368,7 +401,9 @@ WEIR_API int weir_stream_info_read(const struct weir_stream *stream, struct weir
  * weir_device_alloc, weir_device_free - plain device memory under the runtime's budget
  *
  * Free waits for nothing: the caller must know that the device is done with it.
- * Fails: EXCEEDS, DEVMEM, DEVICE; free: NOENT.
+ *
+ * Progress: a driver call, which may block in the driver.  Owner: the caller, until weir_device_free().
+ * Fails:    EXCEEDS (names the budget), DEVMEM, NOMEM, INVAL, DEVICE, FORKED; free: NOENT.
  */
 WEIR_API WEIR_MUST_CHECK int weir_device_alloc(struct weir_runtime *rt, size_t bytes, uint64_t *out);
 WEIR_API int weir_device_free(struct weir_runtime *rt, uint64_t address);

@@ -11,6 +11,10 @@
  * only when the device is done with it.
  *
  * What excludes what: one object is used by one thread at a time. Deleters of exports run beside anything.
+ *
+ * Unless a call says otherwise:
+ * Thread:   the only one that uses the object at that time.
+ * Progress: may allocate and call the driver; waits for no device work.
  */
 #ifndef WEIR_TENSOR_H
 #define WEIR_TENSOR_H
@@ -41,6 +45,7 @@ struct weir_tensor_opts {
  * Waits for a buffer as weir_buffer_acquire() does. The bytes are what the buffer held before.
  *
  * Thread:   any.
+ * Progress: as weir_buffer_acquire(), and allocates.
  * Owner:    the caller, until weir_tensor_destroy().
  * Fails:    INVAL (dtype, rank or shape; the message names them), EXCEEDS (larger than the pool's buffers), KIND (the pool
  *           is of another dtype, or tiered), NOMEM, and as weir_buffer_acquire().
@@ -58,7 +63,8 @@ WEIR_API void weir_tensor_destroy(struct weir_tensor *tensor);
 /*
  * weir_tensor_fill - copy the caller's bytes into the tensor, when no device work uses it any more
  *
- * bytes is that of the whole tensor.  Fails: INVAL (the message names what was expected), and as weir_buffer_write().
+ * bytes is that of the whole tensor.  Progress: blocks until deadline_ns while copies or guards are pending.
+ * Fails: INVAL (the message names what was expected), and as weir_buffer_write().
  */
 WEIR_API WEIR_MUST_CHECK int weir_tensor_fill(struct weir_tensor *tensor, const void *data, size_t bytes,
                                               uint64_t deadline_ns);
@@ -92,7 +98,11 @@ WEIR_API WEIR_MUST_CHECK int weir_tensor_to_host(struct weir_tensor *tensor, str
 /* weir_tensor_guard - both views are in use by everything queued on stream so far. Fails: as weir_buffer_guard(). */
 WEIR_API WEIR_MUST_CHECK int weir_tensor_guard(struct weir_tensor *tensor, struct weir_stream *stream);
 
-/* weir_tensor_sync - wait until no device work known so far uses the tensor. Fails: TIMEDOUT, DEVICE. */
+/*
+ * weir_tensor_sync - wait until no device work known so far uses the tensor
+ *
+ * Progress: blocks until deadline_ns.  Fails: TIMEDOUT, DEVICE, CAPTURE, INVAL.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_tensor_sync(struct weir_tensor *tensor, uint64_t deadline_ns);
 
 struct weir_tensor_info {
@@ -106,7 +116,7 @@ struct weir_tensor_info {
     int64_t             shape[WEIR_RANK_MAX];
 };
 
-/* weir_tensor_info_read - set out->struct_size first. Fails: INVAL. */
+/* weir_tensor_info_read - what a tensor is; set out->struct_size first. Progress: wait-free.  Fails: INVAL. */
 WEIR_API int weir_tensor_info_read(const struct weir_tensor *tensor, struct weir_tensor_info *out);
 
 /* ---- DLPack ---- */
@@ -153,16 +163,16 @@ struct weir_stepped_opts {
 /*
  * weir_stepped_create - a host array of zeros, whose device views come from buffers of the pool
  *
- * No buffer is leased before the first weir_stepped_publish(). Thread: any.
+ * No buffer is leased before the first weir_stepped_publish().  Thread: any.  Progress: allocates.
  * Owner: the caller, until weir_stepped_destroy().  Fails: as weir_tensor_create(), but for those of the lease.
  */
 WEIR_API WEIR_MUST_CHECK int weir_stepped_create(struct weir_pool *pool, const struct weir_stepped_opts *opts,
                                                  struct weir_stepped **out);
 
-/* weir_stepped_destroy - free the host array and give the views back, in flight or not. NULL is accepted. */
+/* weir_stepped_destroy - free the host array and give the views back, in flight or not. NULL is accepted. Cannot fail. */
 WEIR_API void weir_stepped_destroy(struct weir_stepped *stepped);
 
-/* weir_stepped_host - the host array: plain memory, to be written at any time. NULL for NULL. */
+/* weir_stepped_host - the host array: plain memory, to be written at any time. NULL for NULL. Progress: wait-free. */
 WEIR_API void *weir_stepped_host(struct weir_stepped *stepped);
 
 /*
@@ -174,6 +184,7 @@ WEIR_API void *weir_stepped_host(struct weir_stepped *stepped);
  * views as steps in flight: one more is leased when none is idle, and those that the last 64 to 128 steps did not need
  * go back to the pool. When depth_max or the pool is reached, waits for the oldest step.
  *
+ * Progress: blocks until deadline_ns for a view; copies bytes on the CPU; calls the driver.
  * Fails:  BUSY (WEIR_NOW, all views are in flight), TIMEDOUT, and as weir_buffer_acquire() and weir_buffer_to_device().
  */
 WEIR_API WEIR_MUST_CHECK int weir_stepped_publish(struct weir_stepped *stepped, struct weir_stream *stream,
@@ -199,7 +210,7 @@ struct weir_stepped_info {
     uint64_t waits;      /* steps that waited for an older one */
 };
 
-/* weir_stepped_info_read - set out->struct_size first. Fails: INVAL. */
+/* weir_stepped_info_read - counts of a stepped array; set out->struct_size first. Fails: INVAL. */
 WEIR_API int weir_stepped_info_read(const struct weir_stepped *stepped, struct weir_stepped_info *out);
 
 /* ---- rows: staged writes ---- */
@@ -215,25 +226,26 @@ struct weir_rows_opts {
 /*
  * weir_rows_create - gather writes to rows of a device tensor; staging buffers come from the pool
  *
- * Owner: the caller, until weir_rows_destroy().  Fails: INVAL, EXCEEDS (a row is larger than a buffer), KIND, NOMEM.
+ * Thread: any.  Progress: allocates.  Owner: the caller, until weir_rows_destroy().
+ * Fails:  INVAL, OPTS, EXCEEDS (a row is larger than a buffer), KIND, NOMEM.
  */
 WEIR_API WEIR_MUST_CHECK int weir_rows_create(struct weir_pool *pool, const struct weir_rows_opts *opts,
                                               struct weir_rows **out);
 
-/* weir_rows_destroy - what was staged and not applied is forgotten. NULL is accepted. */
+/* weir_rows_destroy - what was staged and not applied is forgotten. NULL is accepted. Cannot fail. */
 WEIR_API void weir_rows_destroy(struct weir_rows *rows);
 
 /*
  * weir_rows_stage - keep the new bytes of a row for the next apply; of several for one row the last counts
  *
- * The first after an apply leases the staging buffer, and waits for one until deadline_ns.
+ * Progress: the first after an apply leases the staging buffer, and waits for one until deadline_ns.
  * Fails: RANGE (no such row), INVAL (bytes is not a row's), EXCEEDS (the staging buffer is full: apply), BUSY (an apply
  *        that failed has copies under way), and as weir_buffer_acquire().
  */
 WEIR_API WEIR_MUST_CHECK int weir_rows_stage(struct weir_rows *rows, size_t row, const void *data, size_t bytes,
                                              uint64_t deadline_ns);
 
-/* weir_rows_staged - rows that wait for the next apply */
+/* weir_rows_staged - rows that wait for the next apply; 0 for NULL. Progress: wait-free. */
 WEIR_API size_t weir_rows_staged(const struct weir_rows *rows);
 
 /*

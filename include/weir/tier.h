@@ -12,6 +12,9 @@
  * A borrow sees every write that ended before it began. A read view that is held across a move may miss writes that
  * begin later. Several views of one buffer, by several threads, may be held at once; one view is used by one
  * thread at a time, and may be returned by another.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
  */
 #ifndef WEIR_TIER_H
 #define WEIR_TIER_H
@@ -51,8 +54,9 @@ struct weir_tier_opts {
 /*
  * weir_tier_create - make a tiered pool
  *
- * Acquire, release, destroy and stats are those of weir/pool.h. Fails: as weir_pool_create(); INVAL (a budget is given
- * twice, or is less than one buffer).
+ * Acquire, release, destroy and stats are those of weir/pool.h.
+ * Progress: blocks (makes memory).  Owner: the caller, until weir_pool_destroy().
+ * Fails:    as weir_pool_create(); INVAL (a budget is given twice, or is less than one buffer).
  */
 WEIR_API WEIR_MUST_CHECK int weir_tier_create(struct weir_runtime *rt, const struct weir_tier_opts *opts,
                                               struct weir_pool **out);
@@ -70,14 +74,18 @@ struct weir_tier_budget {
     double pinned_percent;
 };
 
-/* weir_tier_set_budget - change the budgets; the next periods bring the tiers within them. Fails: EXCEEDS, INVAL, KIND. */
+/*
+ * weir_tier_set_budget - change the budgets; the next periods bring the tiers within them
+ *
+ * Progress: takes a lock, which a policy period holds while its moves are made.  Fails: EXCEEDS, INVAL, KIND.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_tier_set_budget(struct weir_pool *pool, struct weir_tier_budget budget);
 
 /*
  * weir_tier_step - run one policy period now, moves included; for pools with WEIR_TIER_MANUAL
  *
- * now_ns is the clock that the policy sees; it must not decrease. Thread: one at a time. Blocks until the moves have
- * landed. Fails: KIND, INVAL, DEVICE.
+ * now_ns is the clock that the policy sees; it must not decrease.
+ * Thread: one at a time.  Progress: blocks until the moves have landed.  Fails: KIND, INVAL, DEVICE.
  */
 WEIR_API WEIR_MUST_CHECK int weir_tier_step(struct weir_pool *pool, uint64_t now_ns);
 
@@ -125,19 +133,26 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_borrow(struct weir_buffer *buffer, enum
  * weir_view_return - end a borrow
  *
  * A device borrow is a guard: the buffer counts as in use by all that is queued on the stream so far. The view is
- * cleared; returning a cleared view is nothing. Any thread. Progress: lock-free. Fails: DEVICE.
+ * cleared; returning a cleared view is nothing.
+ * Progress: lock-free.  Fails: INVAL (NULL), NOTLEASED, DEVICE.
  */
 WEIR_API int weir_view_return(struct weir_view *view);
 
 /*
  * weir_buffer_prefetch - have the buffer in `tier` or a faster one, by deadline_ns
  *
- * WEIR_NOW asks and does not wait (AGAIN if it is not there yet). Fails: AGAIN, TIMEDOUT, EXCEEDS, KIND, NOTLEASED.
+ * WEIR_NOW asks and does not wait (AGAIN if it is not there yet).
+ * Thread: the holder of the lease.  Progress: blocks until deadline_ns.
+ * Fails:  AGAIN, TIMEDOUT, EXCEEDS, KIND, NOTLEASED, INVAL.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_prefetch(struct weir_buffer *buffer, enum weir_tier tier,
                                                   uint64_t deadline_ns);
 
-/* weir_buffer_set_pinned - 1: the buffer stays in the tier where it is; 0: it may move again. Fails: KIND, NOTLEASED. */
+/*
+ * weir_buffer_set_pinned - 1: the buffer stays in the tier where it is; 0: it may move again
+ *
+ * Thread: the holder of the lease.  Progress: takes a lock: a move under way ends first.  Fails: KIND, NOTLEASED.
+ */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_set_pinned(struct weir_buffer *buffer, int pinned);
 
 struct weir_place_info {
@@ -147,7 +162,7 @@ struct weir_place_info {
     uint64_t touches;  /* periods in which it was touched: the access count that the policy goes by */
 };
 
-/* weir_buffer_place_read - where a tiered buffer is. Set out->struct_size first. Fails: KIND, FOREIGN. */
+/* weir_buffer_place_read - where a tiered buffer is. Set out->struct_size first. Progress: wait-free.  Fails: KIND, FOREIGN, INVAL. */
 WEIR_API int weir_buffer_place_read(const struct weir_buffer *buffer, struct weir_place_info *out);
 
 /* X(name, type, help): one list makes the struct and the texts. */
@@ -174,7 +189,7 @@ struct weir_tier_stats {
 #undef X
 };
 
-/* weir_tier_stats_read - set out->struct_size first. Fails: KIND, INVAL. */
+/* weir_tier_stats_read - counts of a tiered pool; set out->struct_size first. Progress: wait-free.  Fails: KIND, INVAL. */
 WEIR_API int weir_tier_stats_read(struct weir_pool *pool, struct weir_tier_stats *out);
 
 WEIR_END_DECLS

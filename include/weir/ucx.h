@@ -20,6 +20,10 @@
  *
  * What excludes what: weir_ucx_destroy() and weir_ucx_disconnect() exclude other calls given the same object. All
  * other calls run beside each other. A forked child may only exec.
+ *
+ * Unless a call says otherwise:
+ * Thread:   any.
+ * Progress: takes the engine's lock; waits for no peer.
  */
 #ifndef WEIR_UCX_H
 #define WEIR_UCX_H
@@ -55,7 +59,7 @@ struct weir_ucx_opts {
 /*
  * weir_ucx_create - open UCX for a runtime; UCX's own variables (UCX_TLS, UCX_NET_DEVICES, ...) choose transports
  *
- * Thread: any.  Owner: the caller, until weir_ucx_destroy(), before weir_runtime_destroy().
+ * Progress: blocks (opens UCX, starts a thread).  Owner: the caller, until weir_ucx_destroy(), before weir_runtime_destroy().
  * Fails:  INVAL, OPTS, NOMEM, NOSYS (UCX cannot be opened; the driver code is UCX's status), FORKED.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_create(struct weir_runtime *rt, const struct weir_ucx_opts *opts,
@@ -65,6 +69,7 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_create(struct weir_runtime *rt, const 
  * weir_ucx_destroy - disconnect all peers, end all transfers, unregister all memory
  *
  * Buffers exposed to a peer that is not known to be gone go to quarantine. NULL is accepted. Cannot fail.
+ * Thread: any, once.  Progress: blocks, for peers up to handshake_ns.
  */
 WEIR_UCX_API void weir_ucx_destroy(struct weir_ucx *ucx);
 
@@ -77,6 +82,7 @@ enum weir_ucx_access { WEIR_UCX_GET = 1, WEIR_UCX_PUT = 2 };
  * For as long as the engine lives. If a slab cannot be registered, the growth of the pool fails. Before a slab goes,
  * every peer has confirmed that it uses it no more; one that does not confirm within stall_ns is disconnected.
  *
+ * Progress: blocks while slabs are registered, and while memory of the runtime comes or goes.
  * Fails: INVAL, KIND (the pool's buffers have no fixed place), EXCEEDS (32 pools), NOMEM, NOSYS (UCX refuses the memory).
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_offer(struct weir_ucx *ucx, struct weir_pool *pool, uint32_t access);
@@ -85,27 +91,43 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_offer(struct weir_ucx *ucx, struct wei
  * weir_ucx_listen - accept peers on an address ("127.0.0.1", "::1", a host name, NULL: every address) and a port
  *
  * port 0: the system chooses; *out_port, if not NULL, is set to it. One listener an engine.
+ * Progress: may block to look a host name up.
  * Fails: INVAL (without a secret, an address beyond loopback; or no such address), BUSY (a listener exists, or the port is taken), NOMEM.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_listen(struct weir_ucx *ucx, const char *address, uint16_t port,
                                                  uint16_t *out_port);
 
-/* weir_ucx_accept - the next peer that has proved the secret. Fails: TIMEDOUT, INVAL (no listener). */
+/*
+ * weir_ucx_accept - the next peer that has proved the secret
+ *
+ * Progress: blocks until deadline_ns.  Owner: the caller, until weir_ucx_disconnect().
+ * Fails:    TIMEDOUT, INVAL (no listener).
+ */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_accept(struct weir_ucx *ucx, uint64_t deadline_ns,
                                                  struct weir_ucx_peer **out);
 
 /*
  * weir_ucx_connect - meet a listener
  *
- * Fails: INVAL (no such address), TIMEDOUT, EXCEEDS (peers_max), PEER (refused, or the other side does not know the secret), NOMEM.
+ * Progress: blocks until deadline_ns, and may block longer to look a host name up.
+ * Owner:  the caller, until weir_ucx_disconnect().
+ * Fails:  INVAL (no such address), TIMEDOUT, EXCEEDS (peers_max), PEER (refused, or the other side does not know the secret), NOMEM.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_connect(struct weir_ucx *ucx, const char *address, uint16_t port,
                                                   uint64_t deadline_ns, struct weir_ucx_peer **out);
 
-/* weir_ucx_disconnect - end a peer: its transfers are cancelled, its exposures end as soon as it cannot touch them. NULL is accepted. */
+/*
+ * weir_ucx_disconnect - end a peer: its transfers are cancelled, its exposures end as soon as it cannot touch them
+ *
+ * NULL is accepted. Cannot fail.  Thread: any, once.
+ */
 WEIR_UCX_API void weir_ucx_disconnect(struct weir_ucx_peer *peer);
 
-/* weir_ucx_peer_alive - 1, or PEER: it has failed, and the driver code says why (UCX's status) */
+/*
+ * weir_ucx_peer_alive - 1: it has not failed
+ *
+ * Progress: wait-free.  Fails: PEER (it has failed, or has gone; the driver code says why: UCX's status), INVAL.
+ */
 WEIR_UCX_API int weir_ucx_peer_alive(struct weir_ucx_peer *peer);
 
 /* Part of a buffer of another process. Plain bytes: send it by whatever means; useless to who is not its owner's peer. */
@@ -119,6 +141,7 @@ struct weir_ucx_ref {
 /*
  * weir_ucx_expose - hold a part of a leased buffer of an offered pool for a peer's puts and gets
  *
+ * Thread: the holder of the lease.  Owner: the buffer is held until weir_ucx_conceal().
  * Fails: NOENT (the pool was not offered), RANGE, PEER, NOTLEASED, FOREIGN, KIND, EXCEEDS (4096 of a peer), NOMEM.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_expose(struct weir_ucx_peer *peer, struct weir_slice part,
@@ -166,6 +189,7 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_get(struct weir_ucx_peer *peer, struct
  * weir_ucx_send, weir_ucx_receive - a message with a tag, from a leased buffer into one that the peer has chosen
  *
  * Messages of one tag arrive in order. A message longer than the receiver's part ends its receive with RANGE.
+ * Thread: the holder of the lease.  Fails: as weir_ucx_put(), but for what is said of references.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_send(struct weir_ucx_peer *peer, uint32_t tag, struct weir_slice from,
                                                const struct weir_ucx_transfer_opts *opts,
@@ -177,7 +201,8 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_receive(struct weir_ucx_peer *peer, ui
 /*
  * weir_ucx_wait - wait for the end of a transfer, and end it; *bytes, if not NULL: how many a receive brought
  *
- * Answers how the transfer ended: 0, PEER (driver code: UCX's status), RANGE, CANCELED. TIMEDOUT leaves it as it is.
+ * Answers how the transfer ended.  Thread: one for a transfer.  Progress: blocks until deadline_ns.
+ * Fails: PEER (driver code: UCX's status), RANGE, CANCELED, INVAL; TIMEDOUT leaves the transfer as it is.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_wait(struct weir_ucx_transfer *transfer, uint64_t deadline_ns, size_t *bytes);
 
@@ -185,20 +210,28 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_wait(struct weir_ucx_transfer *transfe
  * weir_ucx_cancel - the caller does not wait for this transfer any more; it must not be used again
  *
  * A receive is cancelled. A put, get or send cannot be: it goes on, its buffer is held until it has ended, nobody is told.
- * NULL is accepted.
+ * NULL is accepted. Cannot fail.  Thread: one for a transfer.
  */
 WEIR_UCX_API void weir_ucx_cancel(struct weir_ucx_transfer *transfer);
 
-/* weir_ucx_fd - readable when weir_ucx_progress() has something to do; for an epoll loop. Owner: the engine. */
+/*
+ * weir_ucx_fd - readable when weir_ucx_progress() has something to do; for an epoll loop
+ *
+ * Progress: wait-free.  Owner: the engine.  Fails: INVAL.
+ */
 WEIR_UCX_API int weir_ucx_fd(struct weir_ucx *ucx);
 
-/* weir_ucx_progress - do what there is to do, without blocking; returns how much. Any thread, also beside the engine's own. */
+/*
+ * weir_ucx_progress - do what there is to do, without blocking; returns how much
+ *
+ * Thread: any, also beside the engine's own.  Fails: INVAL.
+ */
 WEIR_UCX_API int weir_ucx_progress(struct weir_ucx *ucx);
 
 /*
  * weir_ucx_spin - UCX's progress alone, for loops that poll memory or count callbacks: no system call of weir's; returns how much was done
  *
- * Sees no peer come, and none go: call weir_ucx_progress() now and then.
+ * Sees no peer come, and none go: call weir_ucx_progress() now and then.  Fails: INVAL.
  */
 WEIR_UCX_API int weir_ucx_spin(struct weir_ucx *ucx);
 
@@ -218,7 +251,7 @@ struct weir_ucx_stats {
     uint64_t exposed;                        /* parts of buffers exposed now */
 };
 
-/* weir_ucx_stats_read - set out->struct_size first. Fails: INVAL. */
+/* weir_ucx_stats_read - counts of an engine; set out->struct_size first. Fails: INVAL. */
 WEIR_UCX_API int weir_ucx_stats_read(struct weir_ucx *ucx, struct weir_ucx_stats *out);
 
 WEIR_END_DECLS
