@@ -17,7 +17,7 @@ TOKEN = re.compile(r"/\*.*?\*/|\"(?:\\.|[^\"\\\n])*\"|\s+|\w+|.", re.S)
 
 
 class Problem(Exception):
-    """The header says something that cannot be understood, or leaves something out."""
+    """A declaration that is not understood."""
 
 
 class Text:
@@ -123,6 +123,7 @@ class Header:
         self.top, self.title = Text(), ""
         self.items = []  # in order: (Text, [Function, ...]), (Text, Type), or a section's title
         self.macros = {}
+        self.problems = []  # what could not be understood
         self.read()
         self.example = self.take_example()
         self.defaults = self.take_defaults()
@@ -159,7 +160,10 @@ class Header:
                         self.take_top(text)
                         comments, documented = [], None
             else:
-                self.declared(kind, text, documented or Text())
+                try:
+                    self.declared(kind, text, documented or Text())
+                except Problem as problem:
+                    self.problems.append(str(problem))
 
     def take_top(self, comment):
         self.top = Text(comment)
@@ -179,8 +183,10 @@ class Header:
             else:
                 self.items.append((documented, [function]))
         elif text.startswith("typedef "):
-            name = re.search(r"(weir_\w+)\(", text).group(1)
-            self.items.append((documented if name.startswith("weir") else Text(), Type("typedef", name, text)))
+            name = re.search(r"(weir_\w+)\(", text)
+            if not name:
+                raise Problem(f"not understood: {text}")
+            self.items.append((documented, Type("typedef", name.group(1), text)))
         elif re.match(r"(struct|enum) \w+\s*\{", text):
             kind, name = text.split()[:2]
             if name.endswith("_"):
@@ -213,7 +219,8 @@ class Header:
             match = re.fullmatch(r"Example(?:, given (.*))?:", text) if kind == "text" else None
             if match:
                 if index + 1 == len(paragraphs) or paragraphs[index + 1][0] != "literal":
-                    raise Problem("no example stands behind Example:")
+                    self.problems.append("no example stands behind Example:")
+                    return None
                 example = (match.group(1) or "", dedent(paragraphs[index + 1][1]))
                 del paragraphs[index:index + 2]
                 return example
