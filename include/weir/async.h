@@ -11,6 +11,21 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example:
+ *
+ *     #include <poll.h>
+ *     #include <weir/async.h>
+ *
+ *     int lease_by_poll(struct weir_pool *pool, int fd, struct weir_buffer **out)
+ *     {
+ *         struct weir_request *request;
+ *         struct pollfd        ready = {.fd = fd, .events = POLLIN};
+ *         int err = weir_buffer_acquire_eventfd(pool, NULL, weir_deadline_after_ns(50000000), fd, &request);
+ *         if (err < 0) return err;
+ *         while (poll(&ready, 1, -1) < 0) continue;
+ *         return weir_request_take(request, out);
+ *     }
  */
 #ifndef WEIR_ASYNC_H
 #define WEIR_ASYNC_H

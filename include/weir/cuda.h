@@ -14,6 +14,15 @@
  * Unless a call says otherwise:
  * Thread:   any.
  * Progress: wait-free.
+ *
+ * Example, given struct weir_stream *stream; struct weir_buffer *buffer; void launch(struct CUstream_st *on, uint64_t address):
+ *
+ *     struct CUstream_st *handle;
+ *     int err = weir_stream_cuda(stream, &handle);
+ *     if (err < 0) return err;
+ *     launch(handle, buffer->device);
+ *     err = weir_buffer_guard(buffer, stream);
+ *     (void)weir_buffer_release(buffer);
  */
 #ifndef WEIR_CUDA_H
 #define WEIR_CUDA_H

@@ -9,6 +9,21 @@
  * Unless a call says otherwise:
  * Thread:   any.
  * Progress: wait-free.
+ *
+ * Example, given struct weir_pool *pool; struct weir_buffer *buffer; char text[256]:
+ *
+ *     int err = weir_buffer_acquire(pool, weir_deadline_after_ns(1000000), &buffer);
+ *     switch (weir_remedy_of(err)) {
+ *     case WEIR_REMEDY_NONE:
+ *         break;
+ *     case WEIR_REMEDY_RETRY:
+ *     case WEIR_REMEDY_SHED:
+ *         return err;
+ *     default:
+ *         (void)weir_error_text(text, sizeof text);
+ *         fprintf(stderr, "%s\n", text);
+ *         return err;
+ *     }
  */
 #ifndef WEIR_ERROR_H
 #define WEIR_ERROR_H

@@ -13,6 +13,16 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example, given struct weir_runtime *rt; struct weir_pool *pool; struct weir_buffer *buffer; struct weir_stream *stream:
+ *
+ *     int err = weir_pool_create(rt, WEIR_OPTS(pool, .name = "staging", .buffer_bytes = 1 << 20, .buffers_max = 64), &pool);
+ *     if (err < 0) return err;
+ *     err = weir_buffer_acquire(pool, weir_deadline_after_ns(50000000), &buffer);
+ *     if (err < 0) return err;
+ *     memset(buffer->host, 0, buffer->bytes);
+ *     err = weir_buffer_to_device(weir_slice_all(buffer), stream, WEIR_NOW);
+ *     (void)weir_buffer_release(buffer);
  */
 #ifndef WEIR_POOL_H
 #define WEIR_POOL_H

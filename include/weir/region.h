@@ -21,6 +21,20 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example, given struct weir_runtime *rt; struct weir_stream *stream; uint64_t device:
+ *
+ *     struct weir_region *region;
+ *     struct weir_mark    mark;
+ *     int err = weir_region_create(rt, WEIR_OPTS(region, .bytes = (size_t)1 << 30), &region);
+ *     if (err < 0) return err;
+ *     struct weir_extent extent = {0, (size_t)2 << 20};
+ *     err = weir_region_commit(region, extent);
+ *     if (err == 0) err = weir_region_upload(region, stream, device, weir_region_base(region), 4096);
+ *     if (err == 0) err = weir_region_mark(region, stream, &mark);
+ *     if (err == 0) err = weir_region_sync(region, mark, WEIR_FOREVER);
+ *     if (err == 0) err = weir_region_decommit(region, extent);
+ *     weir_region_destroy(region);
  */
 #ifndef WEIR_REGION_H
 #define WEIR_REGION_H

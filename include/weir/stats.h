@@ -8,6 +8,13 @@
  * Unless a call says otherwise:
  * Thread:   any, beside anything but weir_runtime_destroy().
  * Progress: takes a lock for a moment; never waits for the device.
+ *
+ * Example, given struct weir_pool *pool:
+ *
+ *     struct weir_pool_stats stats = {.struct_size = sizeof stats};
+ *     if (weir_pool_stats_read(pool, &stats) == 0)
+ *         printf("%s: %llu of %llu leased, waits up to %llu ns\n", stats.name, (unsigned long long)stats.leased,
+ *                (unsigned long long)stats.total, (unsigned long long)stats.wait.max_ns);
  */
 #ifndef WEIR_STATS_H
 #define WEIR_STATS_H

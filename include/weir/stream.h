@@ -15,6 +15,15 @@
  * Unless a call says otherwise:
  * Thread:   any.
  * Progress: may call the driver, and waits for no device work; on an adopted stream see weir_stream_adopt().
+ *
+ * Example, given struct weir_runtime *rt; struct weir_buffer *buffer; uint64_t device:
+ *
+ *     struct weir_stream *stream;
+ *     int err = weir_stream_acquire(rt, WEIR_STREAM_COMM, WEIR_FOREVER, &stream);
+ *     if (err < 0) return err;
+ *     err = weir_stream_upload(stream, device, weir_slice_all(buffer));
+ *     if (err == 0) err = weir_stream_sync(stream, weir_deadline_after_ns(1000000000));
+ *     (void)weir_stream_release(stream);
  */
 #ifndef WEIR_STREAM_H
 #define WEIR_STREAM_H

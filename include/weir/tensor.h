@@ -15,6 +15,16 @@
  * Unless a call says otherwise:
  * Thread:   the only one that uses the object at that time.
  * Progress: may allocate and call the driver; waits for no device work.
+ *
+ * Example, given struct weir_pool *pool; struct weir_stream *stream; float values[4][8]:
+ *
+ *     struct weir_tensor *tensor;
+ *     int err = weir_tensor_create(pool, WEIR_OPTS(tensor, .dtype = WEIR_DTYPE_F32, .rank = 2, .shape = {4, 8}), WEIR_FOREVER,
+ *                                  &tensor);
+ *     if (err < 0) return err;
+ *     err = weir_tensor_fill(tensor, values, sizeof values, WEIR_FOREVER);
+ *     if (err == 0) err = weir_tensor_to_device(tensor, stream);
+ *     weir_tensor_destroy(tensor);
  */
 #ifndef WEIR_TENSOR_H
 #define WEIR_TENSOR_H

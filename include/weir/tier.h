@@ -15,6 +15,16 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example, given struct weir_runtime *rt; struct weir_pool *pool; struct weir_buffer *block:
+ *
+ *     struct weir_view view;
+ *     int err = weir_tier_create(rt, WEIR_OPTS(tier, .buffers_max = 4096, .device_percent = 10, .pinned_percent = 30), &pool);
+ *     if (err == 0) err = weir_buffer_acquire(pool, WEIR_NOW, &block);
+ *     if (err == 0) err = weir_buffer_borrow(block, WEIR_WHERE_HOST, WEIR_WRITE, NULL, WEIR_FOREVER, &view);
+ *     if (err < 0) return err;
+ *     memset(view.host, 0, view.bytes);
+ *     err = weir_view_return(&view);
  */
 #ifndef WEIR_TIER_H
 #define WEIR_TIER_H
