@@ -29,5 +29,5 @@ add_custom_command(OUTPUT ${weir_man_made}
                            ${weir_man_headers}
                    COMMENT "Manual pages of section 3" VERBATIM)
 add_custom_target(weir_man ALL DEPENDS ${weir_man_made})
-install(DIRECTORY ${PROJECT_BINARY_DIR}/man/man3 DESTINATION ${CMAKE_INSTALL_MANDIR} COMPONENT dev
+install(DIRECTORY ${PROJECT_BINARY_DIR}/man/man3 DESTINATION ${CMAKE_INSTALL_MANDIR} COMPONENT dev OPTIONAL
         FILES_MATCHING PATTERN "*.3")
