@@ -12,6 +12,9 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <weir/tier.h>
 #include <weir/weir.h>
 
 void     wi_sched_point(void);
@@ -154,8 +157,119 @@ static int run(const struct pair *pair, unsigned step)
     return reached;
 }
 
+/* ---- a view is returned while its buffer moves ---- */
+
+#define VIEW_BYTES 4096
+
+static struct weir_stream *stream;
+static struct weir_view    view;
+static uint16_t            move_to; /* for the next period; WEIR_TIERS: nowhere */
+static volatile int        gate;
+static uint64_t            time_ns;
+
+static void on_place(void *ctx, const struct weir_policy_place *place)
+{
+    (void)ctx, (void)place;
+}
+
+static void on_remove(void *ctx, uint32_t object)
+{
+    (void)ctx, (void)object;
+}
+
+static void on_resize(void *ctx, const size_t capacity[WEIR_BOUNDARIES])
+{
+    (void)ctx, (void)capacity;
+}
+
+static size_t on_period(void *ctx, const struct weir_policy_period *period, struct weir_policy_move *moves)
+{
+    (void)ctx, (void)period;
+    if (move_to == WEIR_TIERS) return 0;
+    moves[0] = (struct weir_policy_move){.to = move_to}; /* the only buffer there is */
+    move_to = WEIR_TIERS;
+    return 1;
+}
+
+static const struct weir_policy mover = {.struct_size = sizeof mover, .name = "steps", .place = on_place,
+                                         .remove = on_remove, .resize = on_resize, .period = on_period};
+
+static void step_tiers(void)
+{
+    check(weir_tier_step(pool, time_ns += 100000000) == 0, "a period passes");
+}
+
+static void move_buffer(uint16_t to)
+{
+    move_to = to;
+    step_tiers();
+}
+
+static void wait_for_gate(void *ctx)
+{
+    (void)ctx;
+    while (!gate) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+static void return_view(void)
+{
+    check(weir_view_return(&view) == 0, "a view is returned");
+}
+
+/* The old place is free, and poisoned, as soon as nobody is known to use it. */
+static void move_away(void)
+{
+    move_buffer(WEIR_TIER_PAGEABLE);
+    step_tiers();
+    step_tiers();
+}
+
+static int run_view(unsigned step)
+{
+    struct weir_view fill;
+    now_step = step;
+    check(weir_buffer_borrow(buffer, WEIR_WHERE_ANY, WEIR_WRITE, NULL, WEIR_NOW, &fill) == 0, "a view to write");
+    memset(fill.host, 7, VIEW_BYTES);
+    check(weir_view_return(&fill) == 0, "it is returned");
+    move_buffer(WEIR_TIER_PINNED);
+    check(weir_buffer_borrow(buffer, WEIR_WHERE_DEVICE, WEIR_READ, stream, WEIR_NOW, &view) == 0, "a view for the device");
+    const char *place = view.host;
+    gate = 0;
+    check(weir_stream_call(stream, wait_for_gate, NULL) == 0, "work that stands for a kernel that reads the view");
+    second_call = move_away;
+    until = step;
+    return_view();
+    int reached = until == 0;
+    until = 0;
+    if (!reached) move_away();
+    check(place[VIEW_BYTES - 1] == 7, "the device may read a place until its work is done");
+    gate = 1;
+    check(weir_stream_sync(stream, WEIR_FOREVER) == 0, "the device is done");
+    step_tiers();
+    return reached;
+}
+
+static void view_steps(void)
+{
+    unsigned step = 1;
+    now = "the return of a view, and moves of its buffer";
+    check(weir_runtime_create(NULL, &rt) == 0, "a runtime is made");
+    check(weir_tier_create(rt,
+                           WEIR_OPTS(tier, .buffer_bytes = VIEW_BYTES, .buffers_max = 1, .pinned_buffers = 1, .policy = &mover,
+                                     .flags = WEIR_TIER_MANUAL | WEIR_TIER_POISON),
+                           &pool) == 0,
+          "a tiered pool is made");
+    check(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream) == 0, "a stream");
+    check(weir_buffer_acquire(pool, WEIR_NOW, &buffer) == 0, "a buffer");
+    while (run_view(step)) step++;
+    printf("%-56s %3u steps\n", now, step - 1);
+    check(weir_buffer_release(buffer) == 0 && weir_stream_release(stream) == 0, "all is given back");
+    tear_down();
+}
+
 int main(void)
 {
+    view_steps();
     for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
         const struct pair *pair = &pairs[i];
         unsigned           step = 0;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The pinned heap: what malloc promises, the hard limit, what the device still uses, threads, forks, misuse. */
 #include "base/atomic.h"
+#include "device/host.h"
+#include "pool/context.h"
 #include "pool/fixture.h"
 
 #include <pthread.h>
@@ -351,6 +353,34 @@ Test(heap, several_streams_must_all_be_done)
     cr_assert_not(comes_back(ptr, 500));
     open_gate(stream);
     eventually(comes_back(ptr, 500));
+}
+
+/* The copy is queued, and then the driver will not say whether the stream is captured: where its end is nobody knows. */
+Test(heap, what_could_not_be_marked_is_never_reused)
+{
+    struct wi_device   *device = wi_context_of(rt)->device;
+    struct wi_emu_fault fault = {.op = WI_EMU_STREAM_CAPTURE, .nth = 2, .code = WEIR_EINTERNAL};
+    struct weir_stream *stream;
+    uint64_t            target;
+    void               *handle, *ptr;
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    ok(device->ops->stream_create(device, 0, &handle));
+    ok(weir_stream_adopt(rt, handle, &stream));
+    ok(weir_device_alloc(rt, 200, &target));
+    ptr = take(200);
+    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    cr_assert_lt(weir_heap_upload(heap, stream, target, (struct weir_heap_part){ptr, 0, 200}), 0);
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    ok(weir_heap_free(heap, ptr));
+    cr_assert_geq(stats_of().bytes_quarantined, 200);
+    cr_assert_not(comes_back(ptr, 200));
+    ok(weir_stream_release(stream));
+    ok(device->ops->stream_destroy(device, handle));
+    ok(weir_device_free(rt, target));
+    weir_heap_destroy(heap); /* its memory stays */
+    heap = NULL;
+    weir_runtime_destroy(rt);
+    rt = NULL;
 }
 
 Test(heap, many_retire_and_all_come_back)

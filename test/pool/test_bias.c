@@ -171,6 +171,48 @@ Test(bias, of_two_releases_at_once_one_is_refused, .init = open_pool, .fini = cl
     cr_assert_eq(wi_load(&good, relaxed), ROUNDS);
 }
 
+/* All but one are taken away; returns them. */
+static struct weir_buffer **take_all_but_one(void)
+{
+    size_t               count = pool->opts.buffers_max;
+    struct weir_buffer **all = calloc(count, sizeof *all);
+    for (size_t i = 0; i + 1 < count; i++) ok(weir_buffer_acquire(pool, WEIR_NOW, &all[i]));
+    return all;
+}
+
+static void give_all_but_one(struct weir_buffer **all)
+{
+    for (size_t i = 0; i + 1 < pool->opts.buffers_max; i++) ok(weir_buffer_release(all[i]));
+    free(all);
+}
+
+static void *wait_there(void *arg)
+{
+    struct weir_buffer *buffer;
+    go_to(cpu[1]);
+    int err = weir_buffer_acquire(pool, weir_deadline_after_ns(UINT64_C(20000000000)), &buffer);
+    if (err == 0) ok(weir_buffer_release(buffer));
+    *(int *)arg = err;
+    return NULL;
+}
+
+/* Its release reads no gate that is raised beside it, so it must not be this CPU's own any more: bias.h, B3. */
+Test(bias, ends_when_somebody_waits, .init = open_pool, .fini = close_pool, .timeout = 60)
+{
+    pthread_t thread;
+    int       answer = 1;
+    go_to(cpu[0]);
+    struct weir_buffer **all = take_all_but_one();
+    struct weir_buffer  *buffer = lease_biased();
+    cr_assert_eq(pthread_create(&thread, NULL, wait_there, &answer), 0);
+    eventually(pool_stats(pool).waiting == 1);
+    eventually(!is_biased(buffer));
+    ok(weir_buffer_release(buffer));
+    cr_assert_eq(pthread_join(thread, NULL), 0);
+    cr_assert_eq(answer, 0, "who waited answered %s", weir_errname(answer));
+    give_all_but_one(all);
+}
+
 static void on_signal(int number)
 {
     (void)number;

@@ -268,6 +268,32 @@ Test(preempt, a_holder_that_never_answers_delays_only_the_asker)
     close_pool();
 }
 
+static _Atomic uint32_t destroyed;
+
+static void *destroy(void *arg)
+{
+    weir_pool_destroy(arg);
+    wi_store(&destroyed, 1, release);
+    return NULL;
+}
+
+Test(preempt, a_pool_ends_only_when_its_callback_has_returned)
+{
+    pthread_t           thread;
+    struct weir_buffer *held, *none;
+    open_pool(WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1, .preempt = never_answer));
+    held = take_as(WEIR_PRIORITY_LOW, 1);
+    answers(want(WEIR_PRIORITY_HIGH, 10 * MS, &none), TIMEDOUT);
+    eventually(wi_load(&asked, acquire) == 1);
+    cr_assert_eq(pthread_create(&thread, NULL, destroy, pool), 0);
+    nanosleep(&(struct timespec){.tv_nsec = 100 * MS}, NULL);
+    cr_assert_eq(wi_load(&destroyed, acquire), 0, "destroyed while its holder is being asked");
+    wi_store(&let_answer, 1, release);
+    pthread_join(thread, NULL);
+    (void)weir_buffer_release(held);
+    weir_runtime_destroy(rt);
+}
+
 static void *hold_and_poll(void *arg)
 {
     struct weir_buffer *buffer = take_as(WEIR_PRIORITY_LOW, 9);

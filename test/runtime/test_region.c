@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Regions: steps are pinned and given back under the budget, what the device uses is known by marks, and misuse is named. */
 #include "base/atomic.h"
+#include "device/host.h"
+#include "pool/context.h"
 #include "pool/fixture.h"
 
 #include <string.h>
@@ -222,6 +224,23 @@ Test(region, an_abandoned_one_stays_charged)
     region = NULL;
     bytes[0] = 1;
     cr_assert_eq(pinned(), 2 * STEP);
+}
+
+/* The device was lost between two chunks: the first may still be reached. */
+Test(region, what_a_commit_that_failed_left_to_the_device_is_not_taken_again)
+{
+    struct weir_region *chunked;
+    struct wi_device   *device = wi_context_of(rt)->device;
+    struct wi_emu_fault fault = {.op = WI_EMU_HOST_REGISTER, .nth = 2, .code = WEIR_EDEVICE, .flags = WI_EMU_FAULT_STICKY};
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    ok(weir_region_create(rt, WEIR_OPTS(region, .bytes = 8 * STEP, .step_bytes = STEP, .chunk_bytes_max = STEP), &chunked));
+    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    answers(weir_region_commit(chunked, steps(0, 2)), DEVICE);
+    answers(weir_region_commit(chunked, steps(0, 1)), BUSY);
+    char *bytes = weir_region_base(chunked);
+    weir_region_destroy(chunked);
+    bytes[0] = 1; /* mapped still */
+    cr_assert_eq(pinned(), STEP);
 }
 
 Test(region, its_runtime_may_end_first)

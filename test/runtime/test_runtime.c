@@ -75,6 +75,25 @@ Test(runtime, a_forked_child_is_told_so)
     weir_runtime_destroy(rt);
 }
 
+/* A pool that was destroyed with a lease out. Without checks nothing but its gate tells. */
+Test(runtime, a_forked_child_is_told_so_by_a_pool_that_was_closing)
+{
+    cr_assert_eq(setenv("WEIR_CHECK", "0", 1), 0);
+    struct weir_runtime *rt = make_runtime();
+    struct weir_pool    *pool;
+    struct weir_buffer  *buffer;
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2), &pool));
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    weir_pool_destroy(pool);
+    pid_t child = fork();
+    if (child == 0) _exit(weir_buffer_release(buffer) != WEIR_EFORKED);
+    int status;
+    cr_assert_eq(waitpid(child, &status, 0), child);
+    cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);
+    ok(weir_buffer_release(buffer));
+    weir_runtime_destroy(rt);
+}
+
 static struct weir_runtime *seen[64];
 static pthread_barrier_t    start;
 

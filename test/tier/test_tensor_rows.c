@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Staged row writes: all arrive, nothing else changes, the last write of a row counts, and neighbours travel together. */
 #include "base/alloc.h"
+#include "base/atomic.h"
+#include "device/host.h"
+#include "pool/context.h"
 #include "pool/fixture.h"
 
 #include <string.h>
@@ -203,6 +206,35 @@ Test(rows, what_is_wrong_is_refused)
     ok(weir_stream_release(released));
     answers(weir_rows_apply(rows, released), NOTLEASED);
     cr_assert_eq(weir_rows_staged(rows), 2, "after a failure all rows are still staged");
+    ok(weir_rows_apply(rows, stream));
+    assert_device();
+    end();
+}
+
+static _Atomic int gate;
+
+static void wait_for_gate(void *ctx)
+{
+    (void)ctx;
+    while (!wi_load(&gate, acquire)) nanosleep(&(struct timespec){.tv_nsec = 200000}, NULL);
+}
+
+Test(rows, nothing_is_staged_over_what_an_apply_that_failed_may_still_read)
+{
+    int32_t data[COLUMNS] = {0};
+    begin(ROWS);
+    struct wi_device   *device = wi_context_of(rt)->device;
+    struct wi_emu_fault fault = {.op = WI_EMU_COPY_BATCH, .nth = 1, .code = WEIR_EINTERNAL};
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    stage(3, 1000);
+    ok(weir_stream_call(stream, wait_for_gate, NULL));
+    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    answers(weir_rows_apply(rows, stream), INTERNAL);
+    answers(weir_rows_stage(rows, 5, data, sizeof data, WEIR_NOW), BUSY);
+    wi_store(&gate, 1, release);
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    stage(5, 2000);
     ok(weir_rows_apply(rows, stream));
     assert_device();
     end();
