@@ -9,6 +9,8 @@
  *
  * Runs in a moment; there is nothing to choose.
  */
+#include "base/atomic.h"
+
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +19,6 @@
 #include <weir/tier.h>
 #include <weir/weir.h>
 
-void     wi_sched_point(void);
 unsigned wi_cpu_hint(void);
 
 static __thread unsigned until; /* steps until the second call; 0: there is none to make */
@@ -164,7 +165,7 @@ static int run(const struct pair *pair, unsigned step)
 static struct weir_stream *stream;
 static struct weir_view    view;
 static uint16_t            move_to; /* for the next period; WEIR_TIERS: nowhere */
-static volatile int        gate;
+static _Atomic int         gate;
 static uint64_t            time_ns;
 
 static void on_place(void *ctx, const struct weir_policy_place *place)
@@ -208,7 +209,7 @@ static void move_buffer(uint16_t to)
 static void wait_for_gate(void *ctx)
 {
     (void)ctx;
-    while (!gate) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+    while (!wi_load(&gate, acquire)) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
 }
 
 static void return_view(void)
@@ -234,7 +235,7 @@ static int run_view(unsigned step)
     move_buffer(WEIR_TIER_PINNED);
     check(weir_buffer_borrow(buffer, WEIR_WHERE_DEVICE, WEIR_READ, stream, WEIR_NOW, &view) == 0, "a view for the device");
     const char *place = view.host;
-    gate = 0;
+    wi_store(&gate, 0, release);
     check(weir_stream_call(stream, wait_for_gate, NULL) == 0, "work that stands for a kernel that reads the view");
     second_call = move_away;
     until = step;
@@ -243,7 +244,7 @@ static int run_view(unsigned step)
     until = 0;
     if (!reached) move_away();
     check(place[VIEW_BYTES - 1] == 7, "the device may read a place until its work is done");
-    gate = 1;
+    wi_store(&gate, 1, release);
     check(weir_stream_sync(stream, WEIR_FOREVER) == 0, "the device is done");
     step_tiers();
     return reached;
