@@ -56,13 +56,15 @@ struct wi_device;
 
 enum wi_event_flags { WI_EVENT_TIMING = 1 };
 enum wi_copy_kind { WI_COPY_UP = 1, WI_COPY_DOWN, WI_COPY_DEVICE };
+/* The host may write to the source meanwhile: whoever asks finds out, and throws the copy away. */
+enum wi_copy_flags { WI_COPY_CROSSED = 1 };
 
 struct wi_copy {
     uint64_t dst; /* device address, or host pointer as integer */
     uint64_t src;
     size_t   bytes;
-    uint32_t kind; /* enum wi_copy_kind */
-    uint32_t reserved;
+    uint32_t kind;  /* enum wi_copy_kind */
+    uint32_t flags; /* enum wi_copy_flags */
 };
 
 struct wi_device_ops {

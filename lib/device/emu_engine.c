@@ -9,6 +9,8 @@
  */
 #include "device/emu_state.h"
 
+#include "sync/annotate.h"
+
 #include <string.h>
 
 /* Copies shorter than this say little about the machine's rate. */
@@ -164,7 +166,9 @@ static void perform(const struct emu_operation *operation)
 {
     switch (operation->task) {
     case EMU_TASK_COPY:
-        if (operation->move.bytes > 0)
+        if (operation->move.crossed)
+            wi_copy_unwatched(operation->move.dst, operation->move.src, operation->move.bytes);
+        else if (operation->move.bytes > 0)
             memmove(operation->move.dst, operation->move.src, operation->move.bytes);
         break;
     case EMU_TASK_FILL:

@@ -114,6 +114,7 @@ static int copy_plan_locked(struct wi_emu *emu, const struct wi_copy *copy,
     out->move.dst = (void *)(uintptr_t)copy->dst;
     out->move.src = (const void *)(uintptr_t)copy->src;
     out->move.bytes = copy->bytes;
+    out->move.crossed = copy->flags & WI_COPY_CROSSED;
     out->ranges[0] = dst;
     out->ranges[1] = src;
     return 0;

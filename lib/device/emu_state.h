@@ -97,6 +97,7 @@ struct emu_operation {
             const void *src;
             size_t      bytes;
             uint8_t     byte;
+            bool        crossed; /* WI_COPY_CROSSED */
         } move;
         struct {
             void (*fn)(void *);

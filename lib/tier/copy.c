@@ -6,6 +6,7 @@
 #include "tier/copy.h"
 
 #include "base/alloc.h"
+#include "sync/annotate.h"
 
 #include <string.h>
 
@@ -64,24 +65,6 @@ static int gather(struct wi_tier *tier, struct wi_copy copy)
     return 0;
 }
 
-/*
- * A writer may begin while its buffer is being copied: then the bytes are torn, and the move is dropped because its word
- * has changed. ThreadSanitizer cannot know that, so it does not watch this copy.
- */
-#ifdef WI_TSAN
-__attribute__((no_sanitize("thread"))) static void copy_bytes(void *to, const void *from, size_t bytes)
-{
-    volatile char       *target = to;
-    const volatile char *source = from;
-    for (size_t i = 0; i < bytes; i++) target[i] = source[i];
-}
-#else
-static void copy_bytes(void *to, const void *from, size_t bytes)
-{
-    memcpy(to, from, bytes);
-}
-#endif
-
 int wi_copy_issue(struct wi_tier *tier, uint64_t from, uint64_t to)
 {
     struct wi_block source = wi_tier_block(tier, from);
@@ -90,13 +73,14 @@ int wi_copy_issue(struct wi_tier *tier, uint64_t from, uint64_t to)
     bool            to_device = wi_place_tier(to) == WEIR_TIER_DEVICE;
     size_t          bytes = tier->opts.buffer_bytes;
     if (!from_device && !to_device) {
-        copy_bytes(target.host, source.host, bytes);
+        wi_copy_unwatched(target.host, source.host, bytes);
         return 0;
     }
     return gather(tier, (struct wi_copy){.dst = to_device ? target.device : (uint64_t)(uintptr_t)target.host,
                                          .src = from_device ? source.device : (uint64_t)(uintptr_t)source.host,
                                          .bytes = bytes,
-                                         .kind = to_device ? WI_COPY_UP : WI_COPY_DOWN});
+                                         .kind = to_device ? WI_COPY_UP : WI_COPY_DOWN,
+                                         .flags = WI_COPY_CROSSED});
 }
 
 int wi_copy_wait(struct wi_tier *tier)

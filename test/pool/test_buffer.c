@@ -110,9 +110,10 @@ Test(buffer, deadline_is_never_early)
     close_pool();
 }
 
+/* Once somebody waits. */
 static void *release_later(void *buffer)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 5000000}, NULL);
+    eventually(pool_stats(pool).waiting == 1);
     ok(weir_buffer_release(buffer));
     return NULL;
 }

@@ -110,9 +110,10 @@ Test(stream, refuses_bad_options)
 
 /* ---- waiting ---- */
 
+/* Once somebody waits. */
 static void *release_later(void *stream)
 {
-    nanosleep(&(struct timespec){.tv_nsec = 5 * MS}, NULL);
+    eventually(class_stats(rt, WEIR_STREAM_HIGH).waiting == 1);
     ok(weir_stream_release(stream));
     return NULL;
 }
