@@ -253,14 +253,16 @@ Test(stream, sync_sleeps_and_asks_the_driver_seldom)
     struct weir_stream *stream;
     open_runtime(NULL);
     stream = acquire_stream(rt, WEIR_STREAM_COMPUTE);
+    uint64_t begin_ns = weir_clock_ns();
     ok(weir_stream_delay(stream, 100 * MS));
     uint64_t calls = driver_calls(rt);
-    uint64_t until_ns = weir_deadline_after_ns(95 * MS);
     ok(weir_stream_sync(stream, WEIR_FOREVER));
-    cr_assert_geq(weir_clock_ns(), until_ns);
-    /* One query in a millisecond at the most, once the pauses have grown: 100 ms and some at the beginning. */
+    uint64_t elapsed_ns = weir_clock_ns() - begin_ns;
+    cr_assert_geq(elapsed_ns, 100 * MS);
+    /* One query in a millisecond at the most, once the pauses have grown, and some at the beginning. The delay ends late
+     * on a busy machine. */
     calls = driver_calls(rt) - calls;
-    cr_assert_leq(calls, 120, "%lu driver calls", (unsigned long)calls);
+    cr_assert_leq(calls, elapsed_ns / MS + 20, "%lu driver calls", (unsigned long)calls);
     ok(weir_stream_release(stream));
     weir_runtime_destroy(rt);
 }
