@@ -163,8 +163,7 @@ int wu_watch_fd(struct weir_ucx *ucx, int fd, uint32_t events, void *who)
 
 unsigned wu_progress_locked(struct weir_ucx *ucx)
 {
-    unsigned done = 0;
-    while (done < PROGRESS_MAX && ucp_worker_progress(ucx->worker)) done++;
+    unsigned done = wu_workers_progress_locked(ucx, PROGRESS_MAX);
     return done + wu_peers_settle_locked(ucx);
 }
 
@@ -182,7 +181,7 @@ unsigned wu_poll_locked(struct weir_ucx *ucx)
     unsigned           done = 0;
     for (int i = 0; i < count; i++) {
         void *who = event[i].data.ptr;
-        if (who == &ucx->worker_fd) continue;
+        if (who == &ucx->workers_mark) continue;
         done++;
         if (who == &ucx->wake_fd) {
             drain(ucx->wake_fd);
@@ -207,7 +206,7 @@ int weir_ucx_progress(struct weir_ucx *ucx)
     done += wu_poll_locked(ucx);
     do {
         done += wu_progress_locked(ucx);
-    } while (ucp_worker_arm(ucx->worker) == UCS_ERR_BUSY && done < PROGRESS_MAX);
+    } while (!wu_workers_arm_locked(ucx) && done < PROGRESS_MAX);
     wu_unlock(ucx);
     return (int)done;
 }
@@ -238,7 +237,7 @@ static void *thread_main(void *arg)
         (void)wu_poll_locked(ucx);
         unsigned done = wu_progress_locked(ucx);
         /* While others progress, the thread is not armed: it would be woken by what they have taken already. */
-        bool sleep = polled ? done < PROGRESS_MAX : ucp_worker_arm(ucx->worker) != UCS_ERR_BUSY;
+        bool sleep = polled ? done < PROGRESS_MAX : wu_workers_arm_locked(ucx);
         wu_unlock(ucx);
         /* order(ucx-stop): acquire, after the wake-up was drained; pairs with the store in weir_ucx_destroy(). */
         if (sleep && !wi_load(&ucx->stop, acquire)) (void)poll(&ready, 1, polled ? POLLED_MS : -1);
@@ -273,7 +272,7 @@ static void sleep_here(struct weir_ucx *ucx, uint64_t now_ns, uint64_t deadline_
     struct pollfd ready = {.fd = ucx->poll_fd, .events = POLLIN};
     uint64_t ms = deadline_ns == WEIR_FOREVER ? 100 : (deadline_ns - now_ns) / WI_NS_PER_MS + 1;
     wu_lock(ucx);
-    bool armed = ucp_worker_arm(ucx->worker) != UCS_ERR_BUSY;
+    bool armed = wu_workers_arm_locked(ucx);
     pthread_mutex_unlock(&ucx->lock);
     /* At most 100 ms: several threads may wait, and one may take the event of another. */
     if (armed) (void)poll(&ready, 1, ms < 100 ? (int)ms : 100);
@@ -348,18 +347,7 @@ static int open_ucx(struct weir_ucx *ucx)
     status = ucp_init(&params, config, &ucx->context);
     ucp_config_release(config);
     if (status != UCS_OK) return ucx_failed("ucp_init", status);
-    ucp_worker_params_t worker = {.field_mask = UCP_WORKER_PARAM_FIELD_THREAD_MODE,
-                                  .thread_mode = UCS_THREAD_MODE_SERIALIZED};
-    status = ucp_worker_create(ucx->context, &worker, &ucx->worker);
-    if (status != UCS_OK) return ucx_failed("ucp_worker_create", status);
-    status = ucp_worker_get_address(ucx->worker, &ucx->address, &ucx->address_bytes);
-    if (status != UCS_OK) return ucx_failed("ucp_worker_get_address", status);
-    WU_ENSURE(ucx->address_bytes <= WU_FRAME_MAX / 2, EXCEEDS,
-              .limit = "bytes of a worker's address", .limit_value = WU_FRAME_MAX / 2,
-              .wanted = ucx->address_bytes, .setting = "fewer devices in UCX_NET_DEVICES");
-    status = ucp_worker_get_efd(ucx->worker, &ucx->worker_fd);
-    if (status != UCS_OK) return ucx_failed("ucp_worker_get_efd", status);
-    return 0;
+    return wu_worker_try(ucx);
 }
 
 static int open_fds(struct weir_ucx *ucx)
@@ -370,7 +358,6 @@ static int open_fds(struct weir_ucx *ucx)
     WU_ENSURE(ucx->poll_fd >= 0 && ucx->wake_fd >= 0 && ucx->timer_fd >= 0, NOMEM,
               .call = "epoll_create1, eventfd, timerfd_create", .sys_errno = errno,
               .setting = "RLIMIT_NOFILE");
-    WI_TRY(wu_watch_fd(ucx, ucx->worker_fd, EPOLLIN, &ucx->worker_fd));
     WI_TRY(wu_watch_fd(ucx, ucx->wake_fd, EPOLLIN, &ucx->wake_fd));
     return wu_watch_fd(ucx, ucx->timer_fd, EPOLLIN, &ucx->timer_fd);
 }
@@ -407,36 +394,8 @@ static void close_fd(int fd)
     if (fd >= 0) (void)close(fd);
 }
 
-/* Closing an endpoint goes on behind its request. A worker that is destroyed before that has ended aborts the process. */
-static bool is_quiet(void *arg)
-{
-    const struct weir_ucx *ucx = arg;
-    return ucp_request_check_status(ucx->last_flush) != UCS_INPROGRESS;
-}
-
-static bool quiesce(struct weir_ucx *ucx)
-{
-    ucp_request_param_t param = {0};
-    wu_lock(ucx);
-    ucx->last_flush = ucp_worker_flush_nbx(ucx->worker, &param);
-    wu_unlock(ucx);
-    if (!UCS_PTR_IS_PTR(ucx->last_flush)) return true;
-    bool quiet =
-        wu_await(ucx, is_quiet, ucx, weir_deadline_after_ns(ucx->opts.handshake_ns), false);
-    if (quiet) ucp_request_free(ucx->last_flush);
-    return quiet;
-}
-
 static void free_engine(struct weir_ucx *ucx)
 {
-    if (ucx->worker && !quiesce(ucx)) {
-        wu_log(WEIR_LOG_ERROR, "UCX does not come to rest; its worker stays");
-        ucx->address = NULL;
-        ucx->worker = NULL;
-        ucx->context = NULL;
-    }
-    if (ucx->address) ucp_worker_release_address(ucx->worker, ucx->address);
-    if (ucx->worker) ucp_worker_destroy(ucx->worker); /* closes worker_fd */
     if (ucx->context) ucp_cleanup(ucx->context);
     close_fd(ucx->poll_fd);
     close_fd(ucx->wake_fd);
@@ -466,7 +425,7 @@ int weir_ucx_create(struct weir_runtime *rt, const struct weir_ucx_opts *opts,
     WU_ENSURE(ucx, NOMEM, .call = "calloc", .detail = "an engine");
     ucx->rt = rt;
     ucx->opts = given;
-    ucx->poll_fd = ucx->wake_fd = ucx->timer_fd = ucx->listen_fd = ucx->worker_fd = -1;
+    ucx->poll_fd = ucx->wake_fd = ucx->timer_fd = ucx->listen_fd = -1;
     ucx->told_last = &ucx->told_first;
     pthread_mutex_init(&ucx->lock, NULL);
     int err = keep_secret(ucx);
@@ -492,7 +451,8 @@ static bool all_ended(void *arg)
     bool             ended = true;
     wu_lock(ucx);
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next)
-        ended &= wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->uses == 0 && (peer->fd < 0 || peer->exposed_count == 0);
+        ended &= wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->uses == 0 &&
+                 (peer->fd < 0 || peer->exposed_count == 0);
     pthread_mutex_unlock(&ucx->lock);
     return ended;
 }
@@ -537,6 +497,10 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
         wu_exposures_end_locked(peer, peer->fd >= 0 && !peer->flushing);
         wu_link_close_locked(peer);
+        if (peer->worker) {
+            wu_log(WEIR_LOG_ERROR, "UCX does not come to rest; its worker for a peer stays");
+            ucx->context = NULL;
+        }
         peer->uses = 0;
         wi_store(&peer->state, WU_PEER_ENDED, relaxed);
     }

@@ -6,10 +6,11 @@
  *   slab.c      offered pools: slabs are registered, announced to peers, and taken back
  *   link.c      the control connection: frames, handshake, heartbeat
  *   peer.c      peers: meeting, failing, ending; exposures
+ *   worker.c    UCX workers, one for each peer
  *   transfer.c  put, get, send, receive
  *   proof.c     HMAC and random numbers
  *
- * One lock guards an engine: its UCX worker, peers, slabs and transfers. UCX's callbacks run inside ucp_worker_progress()
+ * One lock guards an engine: its UCX workers, peers, slabs and transfers. UCX's callbacks run inside ucp_worker_progress()
  * and so under it. The caller's functions run on no lock: what has ended is put on a list, and told after the unlock.
  * Rank: slab_hooks.lock of the runtime > engine lock. The engine calls weir only to hold, unhold and log under it.
  *
@@ -136,6 +137,11 @@ struct weir_ucx_peer {
     uint64_t sent, received;      /* frames under proof */
     uint32_t inbox_mine, inbox_its; /* upper half of tags, even: the odd one beside it is the greeting's */
 
+    ucp_worker_h        worker; /* NULL: before the handshake, or the peer has ended */
+    int                 worker_fd;
+    ucp_address_t      *address; /* of the worker */
+    size_t              address_bytes;
+    void               *flush; /* before the worker is destroyed */
     ucp_ep_h            ep;
     void               *closing;  /* UCX's close request */
     void               *greeting; /* UCX's request to receive it */
@@ -178,13 +184,10 @@ struct weir_ucx {
 
     pthread_mutex_t lock;
     ucp_context_h   context;
-    ucp_worker_h    worker;
-    ucp_address_t  *address;
-    size_t          address_bytes;
-    void           *last_flush; /* before the worker is destroyed */
+    char            workers_mark; /* its address marks a worker's event in poll_fd */
 
     int              poll_fd;   /* epoll: all of the below */
-    int              worker_fd, wake_fd, listen_fd, timer_fd;
+    int              wake_fd, listen_fd, timer_fd;
     pthread_t        thread;
     bool             has_thread;
     _Atomic uint32_t stop;
@@ -268,6 +271,16 @@ void wu_link_greet_locked(struct weir_ucx_peer *peer);
 void wu_link_event_locked(struct weir_ucx_peer *peer, uint32_t events);
 void wu_link_close_locked(struct weir_ucx_peer *peer);
 void wu_listener_event_locked(struct weir_ucx *ucx);
+
+/* worker.c */
+/* Can a worker be made at all? */
+int wu_worker_try(struct weir_ucx *ucx);
+int wu_worker_open_locked(struct weir_ucx_peer *peer);
+/* Returns true when the peer has no worker any more; until then UCX's progress is needed. Its endpoint is closed before. */
+bool wu_worker_close_locked(struct weir_ucx_peer *peer);
+unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most);
+/* Each will signal poll_fd for what comes. False: something has come. */
+bool wu_workers_arm_locked(struct weir_ucx *ucx);
 
 /* peer.c */
 struct weir_ucx_peer *wu_peer_make_locked(struct weir_ucx *ucx, int fd, bool connector);

@@ -136,18 +136,17 @@ void wu_link_greet_locked(struct weir_ucx_peer *peer)
 
 static void add_party(struct weir_ucx_peer *peer, struct wu_frame *frame)
 {
-    struct weir_ucx *ucx = peer->ucx;
-    uint8_t          proof[WU_PROOF_BYTES];
-    if (!prove_party(peer, peer->connector, peer->inbox_mine, ucx->address, ucx->address_bytes,
+    uint8_t proof[WU_PROOF_BYTES];
+    if (!prove_party(peer, peer->connector, peer->inbox_mine, peer->address, peer->address_bytes,
                      proof))
         memset(proof, 0, sizeof proof);
     wu_frame_add_u32(frame, peer->inbox_mine);
-    wu_frame_add_u32(frame, (uint32_t)ucx->address_bytes);
-    wu_frame_add(frame, ucx->address, ucx->address_bytes);
+    wu_frame_add_u32(frame, (uint32_t)peer->address_bytes);
+    wu_frame_add(frame, peer->address, peer->address_bytes);
     wu_frame_add(frame, proof, sizeof proof);
 }
 
-enum verdict { GOOD, GARBAGE, WRONG_SECRET };
+enum verdict { GOOD, GARBAGE, WRONG_SECRET, NO_WORKER };
 
 /* inbox | address bytes | address | proof. On success the session has its key, and the peer is open. */
 static enum verdict take_party(struct weir_ucx_peer *peer, const uint8_t *at, size_t bytes)
@@ -159,6 +158,7 @@ static enum verdict take_party(struct weir_ucx_peer *peer, const uint8_t *at, si
     if (!prove_party(peer, !peer->connector, inbox, at + 8, address_bytes, proof)) return GARBAGE;
     if (!wu_same_proof(proof, at + 8 + address_bytes, WU_PROOF_BYTES)) return WRONG_SECRET;
     if (!derive_key(peer)) return GARBAGE;
+    if (!peer->connector && wu_worker_open_locked(peer) < 0) return NO_WORKER;
     peer->inbox_its = inbox;
     if (!peer->connector) {
         struct wu_frame frame;
@@ -179,6 +179,7 @@ static enum verdict take_greeting(struct weir_ucx_peer *peer, uint32_t type, con
         memcpy(peer->run, at + 4, WU_RUN_BYTES);
         memcpy(peer->nonce_its, at + 4 + WU_RUN_BYTES, NONCE_BYTES);
         peer->greeted = 1;
+        if (wu_worker_open_locked(peer) < 0) return NO_WORKER;
         wu_frame_begin(&frame, WU_AUTH);
         wu_frame_add(&frame, peer->ucx->run, WU_RUN_BYTES);
         wu_frame_add(&frame, peer->nonce_mine, NONCE_BYTES);
@@ -200,9 +201,13 @@ static enum verdict take_greeting(struct weir_ucx_peer *peer, uint32_t type, con
 static void refuse(struct weir_ucx_peer *peer, enum verdict verdict)
 {
     struct weir_ucx *ucx = peer->ucx;
-    bool             secret = verdict == WRONG_SECRET;
-    bool            *told = secret ? &ucx->told_secret : &ucx->told_garbage;
-    const char      *what =
+    if (verdict == NO_WORKER) {
+        wu_peer_end_locked(peer, WEIR_ENOSYS, UCS_ERR_NO_RESOURCE, "UCX makes no worker for it");
+        return;
+    }
+    bool        secret = verdict == WRONG_SECRET;
+    bool       *told = secret ? &ucx->told_secret : &ucx->told_garbage;
+    const char *what =
         secret ? "a peer does not know the secret" : "a connection does not speak the protocol";
     (void)(secret ? ucx->stat.refused_secret++ : ucx->stat.refused_garbage++);
     if (!*told) wu_log(WEIR_LOG_WARN, "%s; refused, and counted from now on", what);

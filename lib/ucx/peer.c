@@ -2,7 +2,7 @@
 /*
  * peer.c - peers: how they are met, how they fail, and when what they could touch is free again
  *
- *      GREETING -> ALIVE -> ENDING (endpoint closed by force: UCX cancels what is in flight) -> ENDED -> freed
+ *      GREETING -> ALIVE -> ENDING (endpoint closed by force: UCX cancels what is in flight; then the worker) -> ENDED -> freed
  *
  * Exposed buffers are given back when the endpoint is closed and the control connection has ended: then the peer's process has
  * let go, or is no more. Until then they stay held, for a peer that is only stopped may go on at any time.
@@ -176,7 +176,7 @@ static void greet_locked(struct weir_ucx_peer *peer)
                                 .user_data = peer};
     peer->uses += 2;
     ucs_status_ptr_t request =
-        ucp_tag_recv_nbx(peer->ucx->worker, &peer->greeting_in, sizeof peer->greeting_in,
+        ucp_tag_recv_nbx(peer->worker, &peer->greeting_in, sizeof peer->greeting_in,
                          greeting_tag(peer->inbox_mine), UINT64_MAX, &receive);
     if (UCS_PTR_IS_PTR(request))
         peer->greeting = request;
@@ -197,7 +197,7 @@ void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t
         .err_handler = {.cb = on_endpoint_error, .arg = peer},
     };
     (void)bytes;
-    ucs_status_t status = ucp_ep_create(peer->ucx->worker, &params, &peer->ep);
+    ucs_status_t status = ucp_ep_create(peer->worker, &params, &peer->ep);
     if (status != UCS_OK) {
         peer->ep = NULL;
         wu_peer_end_locked(peer, WEIR_EPEER, status,
@@ -239,7 +239,7 @@ void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status
     if (state == WU_PEER_ALIVE && err != WEIR_ECANCELED) peer->ucx->stat.peers_failed++;
     wi_store(&peer->state, WU_PEER_ENDING, release);
     wu_transfers_cancel_locked(peer);
-    if (peer->greeting) ucp_request_cancel(peer->ucx->worker, peer->greeting);
+    if (peer->greeting) ucp_request_cancel(peer->worker, peer->greeting);
     if (peer->ep) {
         ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS,
                                      .flags = UCP_EP_CLOSE_FLAG_FORCE};
@@ -279,6 +279,7 @@ static bool step_ending(struct weir_ucx_peer *peer)
     }
     if (peer->uses > 0) return false; /* their callbacks come */
     wu_far_slabs_free_locked(peer);
+    if (!wu_worker_close_locked(peer)) return false;
     wi_store(&peer->state, WU_PEER_ENDED, release);
     half_close(peer);
     wu_advance_locked(peer->ucx);

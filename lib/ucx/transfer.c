@@ -210,7 +210,7 @@ static ucs_status_ptr_t ask_ucx(const struct begin *begin, struct weir_ucx_trans
         param.cb.recv = on_received;
         param.op_attr_mask |=
             UCP_OP_ATTR_FLAG_NO_IMM_CMPL; /* else nobody says how long the message is */
-        return ucp_tag_recv_nbx(ucx->worker, at, bytes,
+        return ucp_tag_recv_nbx(peer->worker, at, bytes,
                                 (uint64_t)peer->inbox_mine << 32 | begin->tag, TAG_ALL, &param);
     }
 }
@@ -315,7 +315,7 @@ void wu_transfers_cancel_locked(struct weir_ucx_peer *peer)
     for (uint32_t i = 0; i < ucx->opts.transfers_max; i++) {
         struct weir_ucx_transfer *transfer = &ucx->transfers[i];
         if (transfer->peer == peer && transfer->kind == WU_RECEIVE && transfer->request)
-            ucp_request_cancel(ucx->worker, transfer->request);
+            ucp_request_cancel(peer->worker, transfer->request);
     }
 }
 
@@ -362,7 +362,7 @@ void weir_ucx_cancel(struct weir_ucx_transfer *transfer)
     } else {
         transfer->left = true;
         if (transfer->kind == WU_RECEIVE && transfer->request)
-            ucp_request_cancel(ucx->worker, transfer->request);
+            ucp_request_cancel(transfer->peer->worker, transfer->request);
     }
     wu_unlock(ucx);
     wu_wake(ucx);
