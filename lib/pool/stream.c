@@ -42,16 +42,21 @@ static bool choose_best(struct weir_pool *pool, uint32_t *at)
     return best != NOT_FREE;
 }
 
+static struct wi_record *claim_counted(struct wi_store *store, uint32_t at)
+{
+    struct wi_record *record = wi_store_claim_at(store, at);
+    if (record && &store->slot[at] != wi_store_own_slot(store)) wi_add(&store->stat.steal_hits, 1, relaxed);
+    return record;
+}
+
 /* NULL: nothing is free, or somebody queues: the slow path decides. */
 static struct wi_record *choose(struct weir_pool *pool)
 {
     struct wi_store *store = &pool->store;
     uint32_t         at = 0;
     for (int i = 0; i < CHOICES && wi_load(&store->gate, relaxed) == 0 && choose_best(pool, &at); i++) {
-        struct wi_record *record = wi_store_claim_at(store, at);
-        if (!record) continue;
-        if (&store->slot[at] != wi_store_own_slot(store)) wi_add(&store->stat.steal_hits, 1, relaxed);
-        return record;
+        struct wi_record *record = claim_counted(store, at);
+        if (record) return record;
     }
     return NULL;
 }
@@ -62,7 +67,7 @@ static struct wi_record *choose_bound(struct weir_pool *pool, uint64_t key, uint
     struct wi_store *store = &pool->store;
     *bound = wi_affinity_find(&pool->streams->affinity, key);
     if (*bound == WI_AFFINITY_NONE || wi_load(&store->gate, relaxed) != 0) return NULL;
-    return wi_store_claim_at(store, *bound);
+    return claim_counted(store, *bound);
 }
 
 static int name_the_limit(const struct weir_pool *pool, int err)

@@ -4,6 +4,7 @@
 #define TEST_POOL_FIXTURE_H
 
 #include <criterion/criterion.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
@@ -54,6 +55,15 @@ static inline void assert_law(struct weir_pool *pool)
                  "total %lu leased %lu free %lu retiring %lu quarantined %lu", (unsigned long)stats.total,
                  (unsigned long)stats.leased, (unsigned long)stats.free, (unsigned long)stats.retiring,
                  (unsigned long)stats.quarantined);
+}
+
+/* From here on the calling thread stays on the CPU that it is on, so that one slot is its own. */
+static inline void stay_here(void)
+{
+    cpu_set_t here;
+    CPU_ZERO(&here);
+    CPU_SET(sched_getcpu(), &here);
+    cr_assert_eq(sched_setaffinity(0, sizeof here, &here), 0);
 }
 
 /* Wait for something that another thread brings about, at most ten seconds. */

@@ -12,7 +12,6 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/prctl.h>
 
 #define PAIRS     2000000
@@ -37,14 +36,6 @@ static uint64_t calls_of_driver(void)
     struct weir_runtime_stats stats = {.struct_size = sizeof stats};
     ok(weir_runtime_stats_read(rt, &stats));
     return stats.driver_calls;
-}
-
-static void stay_here(void)
-{
-    cpu_set_t here;
-    CPU_ZERO(&here);
-    CPU_SET(sched_getcpu(), &here);
-    cr_assert_eq(sched_setaffinity(0, sizeof here, &here), 0);
 }
 
 static void *hit(void *arg)

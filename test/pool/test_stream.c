@@ -469,21 +469,37 @@ Test(stream, counts_are_kept_for_each_stream_and_class)
 }
 
 /* The hits of a class are counted by level, as those of buffers are. */
-Test(stream, hits_are_counted_by_level)
+/*
+ * Each stream of a class is in a slot of its own. To who stays on one CPU one slot is his own and the others are not, and
+ * all four at once are one hit and three steals, however they are chosen.
+ */
+static void take_all_at_every_level(uint32_t reuse, uint64_t key)
 {
     struct weir_stream    *stream[4], *none;
     struct weir_pool_stats stats;
-    open_runtime(WEIR_OPTS(runtime, .streams_compute = 4));
-    for (int i = 0; i < 4; i++) stream[i] = acquire_stream(rt, WEIR_STREAM_COMPUTE);
-    answers(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &none), AGAIN);
-    stats = class_stats(rt, WEIR_STREAM_COMPUTE);
-    cr_assert_eq(stats.acquires, 4);
-    cr_assert_eq(stats.slot_hits + stats.steal_hits, 4);
-    cr_assert_eq(stats.lane_hits + stats.commons_hits, 0);
-    cr_assert_eq(stats.timeouts, 1);
-    for (int i = 0; i < 4; i++) ok(weir_stream_release(stream[i]));
-    cr_assert_eq(class_stats(rt, WEIR_STREAM_COMPUTE).free, 4);
+    open_runtime(WEIR_OPTS(runtime, .streams_compute = 4, .stream_reuse = reuse));
+    for (uint64_t round = 1; round <= 3; round++) {
+        for (uint64_t i = 0; i < 4; i++)
+            ok(weir_stream_acquire_with(rt, WEIR_OPTS(stream, .affinity_key = key ? key + i : 0), WEIR_NOW, &stream[i]));
+        answers(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &none), AGAIN);
+        stats = class_stats(rt, WEIR_STREAM_COMPUTE);
+        cr_assert_eq(stats.acquires, 4 * round);
+        cr_assert_eq(stats.slot_hits, round, "%lu in %lu rounds", (unsigned long)stats.slot_hits, (unsigned long)round);
+        cr_assert_eq(stats.steal_hits, 3 * round);
+        cr_assert_eq(stats.lane_hits + stats.commons_hits, 0);
+        cr_assert_eq(stats.timeouts, round);
+        for (int i = 0; i < 4; i++) ok(weir_stream_release(stream[i]));
+        cr_assert_eq(class_stats(rt, WEIR_STREAM_COMPUTE).free, 4);
+    }
     weir_runtime_destroy(rt);
+}
+
+Test(stream, hits_are_counted_by_level)
+{
+    stay_here();
+    take_all_at_every_level(WEIR_STREAM_DRAINED, 0);
+    take_all_at_every_level(WEIR_STREAM_OLDEST, 0);
+    take_all_at_every_level(WEIR_STREAM_DRAINED, 100);
 }
 
 /* The texts have every count of every class. */
