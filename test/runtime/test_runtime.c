@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,6 +18,41 @@ Test(runtime, refuses_an_unknown_backend_and_device)
     answers(weir_runtime_create(WEIR_OPTS(runtime, .flags = 1), &rt), OPTS);
 }
 
+/* What a machine without a GPU gets when it asks for nothing: the host backend, and bytes that arrive. */
+Test(runtime, works_where_there_is_no_driver)
+{
+    struct weir_runtime     *rt;
+    struct weir_pool        *pool;
+    struct weir_buffer      *buffer;
+    struct weir_runtime_info info = {.struct_size = sizeof info};
+    static unsigned char     sent[4096], came[4096];
+    cr_assert_eq(setenv("WEIR_CUDA_LIBRARY", "/nonexistent/libcuda.so.1", 1), 0);
+    cr_assert_eq(unsetenv("WEIR_BACKEND"), 0);
+    ok(weir_runtime_create(NULL, &rt));
+    ok(weir_runtime_info_read(rt, &info));
+    cr_assert_str_eq(info.backend, "host");
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = sizeof sent, .buffers_min = 2), &pool));
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    struct weir_stream *stream;
+    ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
+    for (size_t i = 0; i < sizeof sent; i++) sent[i] = (unsigned char)(i * 7 + 1);
+    memcpy(buffer->host, sent, sizeof sent);
+    uint64_t target;
+    ok(weir_device_alloc(rt, sizeof sent, &target));
+    ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    memset(buffer->host, 0, sizeof sent);
+    ok(weir_stream_download(stream, weir_slice_all(buffer), target));
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    memcpy(came, buffer->host, sizeof came);
+    cr_assert_arr_eq(came, sent, sizeof sent);
+    ok(weir_buffer_release(buffer));
+    ok(weir_stream_release(stream));
+    ok(weir_device_free(rt, target));
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
 Test(runtime, destroyed_with_leases_out_leaves_them_mapped)
 {
     struct weir_runtime *rt = make_runtime();
@@ -26,6 +62,42 @@ Test(runtime, destroyed_with_leases_out_leaves_them_mapped)
     ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
     weir_runtime_destroy(rt);
     memset(buffer->host, 1, buffer->bytes);
+    answers(weir_buffer_release(buffer), CLOSED);
+}
+
+static char told[1024];
+
+static void hear(void *ctx, uint32_t level, const char *component, const char *message)
+{
+    size_t used = strlen(told);
+    (void)ctx;
+    (void)component;
+    if (level == WEIR_LOG_WARN) (void)snprintf(told + used, sizeof told - used, "%s\n", message);
+}
+
+static __attribute__((noinline)) struct weir_buffer *lose_one(struct weir_pool *pool)
+{
+    struct weir_buffer *buffer;
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    return buffer;
+}
+
+Test(runtime, a_leak_is_reported_with_its_call_site)
+{
+    struct weir_pool *pool;
+    cr_assert_eq(setenv("WEIR_LEAKS", "1", 1), 0);
+    struct weir_runtime *rt = make_runtime();
+    ok(weir_pool_create(
+        rt, WEIR_OPTS(pool, .name = "staging", .buffer_bytes = 4096, .buffers_min = 2), &pool));
+    struct weir_buffer *buffer = lose_one(pool);
+    weir_log_set(hear, NULL);
+    weir_runtime_destroy(rt);
+    weir_log_set(NULL, NULL);
+    cr_assert(strstr(told, "staging: 1 leases still out"), "%s", told);
+    const char *at = strstr(told, "was acquired at ");
+    cr_assert(at, "%s", told);
+    uintptr_t site = (uintptr_t)strtoull(at + strlen("was acquired at "), NULL, 16);
+    cr_assert(site > (uintptr_t)lose_one && site < (uintptr_t)lose_one + 4096, "%s", told);
     answers(weir_buffer_release(buffer), CLOSED);
 }
 
