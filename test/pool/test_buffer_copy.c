@@ -305,6 +305,7 @@ Test(copy, counts_of_a_buffer)
     ok(weir_buffer_to_device(weir_slice(buffer, 4000, 100), stream, WEIR_FOREVER));
     ok(weir_buffer_to_host(weir_slice(buffer, 10, 20), stream, WEIR_FOREVER));
     struct weir_buffer_info info = info_of(buffer);
+    cr_assert_eq(info.acquires, 1);
     cr_assert_eq(info.transfers, 3);
     cr_assert_eq(info.bytes_up, 1100);
     cr_assert_eq(info.bytes_down, 20);
@@ -315,6 +316,9 @@ Test(copy, counts_of_a_buffer)
     cr_assert_eq(stats.downloads, 1);
     cr_assert_eq(stats.bytes_up, 1100);
     cr_assert_eq(stats.bytes_down, 20);
+    ok(weir_buffer_release(buffer));
+    buffer = take();
+    cr_assert_eq(info_of(buffer).acquires, 2);
     ok(weir_buffer_release(buffer));
     close_pool();
 }
