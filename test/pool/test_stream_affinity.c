@@ -32,8 +32,13 @@ Test(affinity, a_key_gets_its_stream_again_when_it_is_free)
         id[key] = use_key(100 + key);
         for (uint64_t other = 0; other < key; other++) cr_assert_neq(id[key], id[other]);
     }
-    for (int round = 0; round < 20; round++)
-        for (uint64_t key = 0; key < 4; key++) cr_assert_eq(use_key(100 + key), id[key]);
+    /* Now forwards, now backwards: who took the streams in turn would give the wrong ones. */
+    for (int round = 0; round < 20; round++) {
+        for (uint64_t i = 0; i < 4; i++) {
+            uint64_t key = round % 2 ? i : 3 - i;
+            cr_assert_eq(use_key(100 + key), id[key]);
+        }
+    }
     struct weir_stream_totals totals = stream_totals(rt, WEIR_STREAM_COMPUTE);
     cr_assert_eq(totals.affinity_keys, 4);
     cr_assert_eq(totals.affinity_misses, 4);
