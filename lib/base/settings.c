@@ -132,11 +132,12 @@ static const char *keep_text(const char *text)
     return copy;
 }
 
+/* A default needs no copy, so that there is room for it whatever the environment holds. */
 static bool parse_row(const struct row *row, const char *text, struct wi_settings *into)
 {
     char       *field = (char *)into + row->offset;
     uint64_t    number = 0;
-    const char *kept;
+    const char *kept = text;
 
     switch (row->kind) {
     case KIND_COUNT:
@@ -149,7 +150,7 @@ static bool parse_row(const struct row *row, const char *text, struct wi_setting
         memcpy(field, &number, sizeof(number));
         return true;
     case KIND_TEXT:
-        kept = keep_text(text);
+        if (text != row->fallback) kept = keep_text(text);
         if (!kept) return false;
         memcpy(field, &kept, sizeof(kept));
         return true;

@@ -122,6 +122,29 @@ Test(settings, text_without_room_is_refused)
     cr_assert_eq(lines_count, 1);
 }
 
+/* The default of a later text needs no room that an earlier one could take. */
+Test(settings, a_text_that_fills_the_room_leaves_the_defaults)
+{
+    static char fills[4096];
+    char        long_one[200];
+
+    memset(long_one, 'y', sizeof(long_one) - 1);
+    long_one[sizeof(long_one) - 1] = '\0';
+    for (size_t bytes = 4000; bytes < sizeof(fills); bytes++) {
+        memset(fills, 'x', bytes);
+        fills[bytes] = '\0';
+        setenv("WEIR_BACKEND", fills, 1);
+        setenv("WEIR_HOST_MODEL", long_one, 1);
+        lines_count = 0;
+        wi_settings_reload_for_test();
+        cr_assert_str_eq(wi_settings()->backend, fills);
+        cr_assert_str_eq(wi_settings()->log, "warn");
+        cr_assert_str_eq(wi_settings()->host_model, "");
+        cr_assert_str_eq(wi_settings()->cuda_library, "libcuda.so.1");
+        cr_assert_eq(lines_count, 1);
+    }
+}
+
 Test(settings, unknown_names_and_the_nearest_known_one)
 {
     setenv("WEIR_SLOT", "4", 1);
