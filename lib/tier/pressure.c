@@ -11,9 +11,12 @@ static const struct thresholds cgroup = {{850, 930, 970}};
 static const struct thresholds device_free = {{30, 15, 5}};  /* at or below; engines fill a device to 95 % on purpose */
 static const struct thresholds pinned = {{950, 1001, 1001}};  /* a full budget alone is no more than TIGHT */
 
+/* At most 2000: a limit that was lowered may be exceeded any number of times. */
 static uint32_t thousandths(uint64_t part, uint64_t whole)
 {
-    return whole == 0 ? 0 : (uint32_t)((double)part * 1000.0 / (double)whole);
+    if (whole == 0) return 0;
+    if (part / 2 >= whole) return 2000;
+    return (uint32_t)((double)part * 1000.0 / (double)whole);
 }
 
 static uint32_t judge_high(uint32_t value, const struct thresholds *limit, bool easing)

@@ -24,17 +24,46 @@ static int read_text(const char *path, char *text)
     return err;
 }
 
+/* Digits at *at, which is moved behind them. False: none, or more than max. */
+static bool read_digits(const char **at, uint64_t max, uint64_t *out)
+{
+    uint64_t value = 0;
+    if (**at < '0' || **at > '9') return false;
+    for (; **at >= '0' && **at <= '9'; (*at)++) {
+        value = value * 10 + (uint64_t)(**at - '0');
+        if (value > max) return false;
+    }
+    *out = value;
+    return true;
+}
+
+/* The line that begins with "some ", or NULL. */
+static const char *some_line(const char *text)
+{
+    while (text && strncmp(text, "some ", 5) != 0) {
+        text = strchr(text, '\n');
+        text += text != NULL;
+    }
+    return text;
+}
+
+/* Not by strtod(), to which a point is one only where the program's locale says so. */
 int wi_pressure_parse_psi(const char *text, uint32_t *out_x100)
 {
-    const char *line = strstr(text, "some ");
-    const char *number = line ? strstr(line, "avg10=") : NULL;
-    char       *end;
-    if (!number) return WEIR_EINVAL;
-    number += strlen("avg10=");
-    if (*number < '0' || *number > '9') return WEIR_EINVAL;
-    double value = strtod(number, &end);
-    if ((*end != ' ' && *end != '\n') || value > 100) return WEIR_EINVAL;
-    *out_x100 = (uint32_t)(value * 100 + 0.5);
+    const char *line = some_line(text);
+    const char *at = line ? strstr(line, "avg10=") : NULL;
+    uint64_t    whole, hundredths = 0;
+    if (!at || at > strchrnul(line, '\n')) return WEIR_EINVAL;
+    at += strlen("avg10=");
+    if (!read_digits(&at, 100, &whole)) return WEIR_EINVAL;
+    if (*at == '.') {
+        at++;
+        if (*at < '0' || *at > '9') return WEIR_EINVAL;
+        for (uint64_t unit = 10; *at >= '0' && *at <= '9'; at++, unit /= 10)
+            hundredths += unit * (uint64_t)(*at - '0');
+    }
+    if ((*at != ' ' && *at != '\n') || whole * 100 + hundredths > 10000) return WEIR_EINVAL;
+    *out_x100 = (uint32_t)(whole * 100 + hundredths);
     return 0;
 }
 
@@ -53,11 +82,19 @@ int wi_pressure_parse_bytes(const char *text, uint64_t *out)
     return 0;
 }
 
+/* False: too long. A path that is cut off would be some other group's. */
+static bool join(char out[PATH_BYTES], const char *root, const char *folder, const char *path)
+{
+    int length = snprintf(out, PATH_BYTES, "%s%s%s", root, folder, path);
+    return length >= 0 && length < PATH_BYTES;
+}
+
 int wi_pressure_cgroup_path(const char *text, const char *root, char *out, size_t capacity)
 {
-    char copy[TEXT_BYTES];
-    char v2[PATH_BYTES] = "", v1[PATH_BYTES] = "";
+    char  copy[TEXT_BYTES];
+    char  v2[PATH_BYTES] = "", v1[PATH_BYTES] = "";
     char *save = NULL;
+    bool  whole = true;
     snprintf(copy, sizeof copy, "%s", text);
     for (char *line = strtok_r(copy, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
         char *controllers = strchr(line, ':');
@@ -65,11 +102,11 @@ int wi_pressure_cgroup_path(const char *text, const char *root, char *out, size_
         if (!path) continue;
         *path++ = '\0';
         controllers++;
-        if (!strcmp(controllers, "")) snprintf(v2, sizeof v2, "%s%s", root, path);
-        if (!strcmp(controllers, "memory")) snprintf(v1, sizeof v1, "%s/memory%s", root, path);
+        if (!strcmp(controllers, "")) whole &= join(v2, root, "", path);
+        if (!strcmp(controllers, "memory")) whole &= join(v1, root, "/memory", path);
     }
     const char *found = v1[0] ? v1 : v2; /* where both are mounted, the memory controller is where v1 names it */
-    if (!found[0] || strlen(found) >= capacity) return WEIR_ENOENT;
+    if (!whole || !found[0] || strlen(found) >= capacity) return WEIR_ENOENT;
     snprintf(out, capacity, "%s", found);
     return 0;
 }

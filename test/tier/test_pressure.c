@@ -49,6 +49,22 @@ Test(pressure, psi_text)
     }
 }
 
+/* Each number is looked for on its own line, and in its own form. */
+Test(pressure, psi_text_that_is_nearly_right)
+{
+    uint32_t x100 = 7;
+    static const char *const bad[] = {"some avg60=1.00\nfull avg10=2.00 avg60=0.00\n", "awesome avg10=1.00 \n", "some avg10=1e1 \n",
+                                      "some avg10=0x1 \n", "some avg10=1. \n", "some avg10=100.01 \n", "some avg10=99999999999999999999999 \n"};
+    for (size_t i = 0; i < WI_ARRAY_COUNT(bad); i++) {
+        answers(wi_pressure_parse_psi(bad[i], &x100), INVAL);
+        cr_assert_eq(x100, 7);
+    }
+    ok(wi_pressure_parse_psi("full avg10=2.00 avg60=0.00\nsome avg10=100.00 avg60=1.00\n", &x100));
+    cr_assert_eq(x100, 10000);
+    ok(wi_pressure_parse_psi("some avg10=5\n", &x100));
+    cr_assert_eq(x100, 500);
+}
+
 Test(pressure, byte_counts)
 {
     uint64_t bytes;
@@ -70,6 +86,27 @@ Test(pressure, finds_its_cgroup)
     ok(wi_pressure_cgroup_path("5:cpu:/x\n4:memory:/y/z\n0::/u\n", "/r", path, sizeof path));
     cr_assert_str_eq(path, "/r/memory/y/z");
     answers(wi_pressure_cgroup_path("garbage\n", "/r", path, sizeof path), NOENT);
+}
+
+/* A path that is cut off is some other group's. */
+Test(pressure, a_cgroup_path_is_whole_or_not_taken)
+{
+    char text[2048], path[1024];
+    for (size_t length = 900; length < 1100; length++) {
+        (void)snprintf(text, sizeof text, "0::/%0*d\n", (int)length - 1, 0);
+        int err = wi_pressure_cgroup_path(text, "/r", path, sizeof path);
+        cr_assert_eq(err, length + 2 < sizeof path ? 0 : WEIR_ENOENT, "%zu characters: %d", length, err);
+        if (err == 0) cr_assert_eq(strlen(path), length + 2);
+    }
+}
+
+/* As after its limit was lowered. */
+Test(pressure, a_cgroup_far_above_its_limit_is_critical)
+{
+    for (unsigned shift = 0; shift < 52; shift++) {
+        struct weir_pressure cgroup = {.sources = WEIR_SOURCE_CGROUP, .cgroup_bytes = UINT64_C(4096) << shift, .cgroup_bytes_max = 4096};
+        cr_assert_eq(wi_pressure_judge(&cgroup, false), WEIR_CRITICAL, "%u", shift);
+    }
 }
 
 static uint32_t judge_psi(uint32_t x100)
