@@ -86,10 +86,12 @@ bool wi_meminfo_row(const char *path, const char *name, uint64_t *bytes)
         /* A node's file says "Node 0 MemFree: 12 kB", the system's "MemFree: 12 kB". */
         const char *at = strstr(line, name);
         if (!at || (at != line && at[-1] != ' ')) continue;
-        char              *end;
-        unsigned long long value = strtoull(at + strlen(name), &end, 10);
-        if (end == at + strlen(name)) continue;
-        *bytes = (uint64_t)value * 1024;
+        at += strlen(name);
+        at += strspn(at, " \t");
+        if (*at < '0' || *at > '9') continue;
+        uint64_t value = strtoull(at, NULL, 10);
+        if (value > UINT64_MAX / 1024) continue;
+        *bytes = value * 1024;
         found = true;
     }
     (void)fclose(file);

@@ -78,6 +78,32 @@ Test(numa, nodes_and_their_memory)
     cr_assert_eq(wi_numa_online(), 1);
 }
 
+Test(numa, rows_of_a_meminfo_file)
+{
+    static const struct {
+        const char *text;
+        uint64_t    bytes; /* 0: no such row */
+    } files[] = {
+        {"MemFree: 12 kB\n", 12 * 1024},
+        {"MemTotal: 99 kB\nMemFree:\t7 kB\n", 7 * 1024},
+        {"LowMemFree: 5 kB\nMemFree: 6 kB\n", 6 * 1024},
+        {"MemFree: -1 kB\n", 0},
+        {"MemFree: +1 kB\n", 0},
+        {"MemFree: 18014398509481984 kB\n", 0}, /* 2^64 bytes */
+        {"MemFree: 99999999999999999999999 kB\n", 0},
+        {"MemFree:\n", 0},
+        {"", 0},
+    };
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/node0/meminfo", folder);
+    for (size_t at = 0; at < WI_ARRAY_COUNT(files); at++) {
+        uint64_t bytes = 77;
+        slab_fixture_file(folder, "node0/meminfo", files[at].text);
+        cr_assert_eq(wi_meminfo_row(path, "MemFree:", &bytes), files[at].bytes != 0, "%s", files[at].text);
+        cr_assert_eq(bytes, files[at].bytes ? files[at].bytes : 77, "%s", files[at].text);
+    }
+}
+
 static int policy_of(void *at, unsigned long *mask)
 {
     int mode = -1;
