@@ -205,7 +205,7 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_acquire(struct weir_pool *pool, uint64_
  *
  * Thread:   any, also another than the one that acquired.
  * Progress: wait-free, but for bounded work on behalf of waiters.
- * Fails:    NOTLEASED (double release), FOREIGN, STALE (check mode), CLOSED (runtime destroyed), FORKED.
+ * Fails:    NOTLEASED (double release), FOREIGN, STALE and KIND (check mode), CLOSED (runtime destroyed), FORKED.
  */
 WEIR_API int weir_buffer_release(struct weir_buffer *buffer);
 

@@ -121,6 +121,8 @@ static WI_COLD int release_cold(struct weir_buffer *buffer)
     WI_TRY(wi_process_check());
     WI_ENSURE(wi_record_valid(buffer), FOREIGN, .detail = "not a buffer of this process's weir");
     WI_TRY(wi_watch_release(buffer, &record));
+    enum wi_pool_kind kind = wi_pool_of(record)->kind;
+    WI_ENSURE(kind == WI_POOL_BUFFERS || kind == WI_POOL_TIERED, KIND, .detail = "the handle is not a buffer");
     WI_TRACE_POINT(release, record);
     if (wi_load(&record->attention, relaxed)) return refuse(wi_pool_release_attentive(record));
     return refuse(wi_store_release(record));

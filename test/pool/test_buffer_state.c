@@ -194,6 +194,20 @@ Test(stale, a_pointer_whose_buffer_has_another_owner_is_told)
     close_pool();
 }
 
+/* Only a cast makes a stream a buffer, and with checks that is told too. */
+Test(stale, another_kind_of_lease_is_told)
+{
+    struct weir_event *event;
+    setenv("WEIR_CHECK", "2", 1);
+    open_pool(1);
+    ok(weir_event_acquire(rt, 0, WEIR_NOW, &event));
+    answers(weir_buffer_release((struct weir_buffer *)stream), KIND);
+    answers(weir_buffer_release((struct weir_buffer *)event), KIND);
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    ok(weir_event_release(event));
+    close_pool();
+}
+
 /* Many threads release one lease: one of them ends it. */
 static struct weir_buffer *shared;
 static pthread_barrier_t   start;
