@@ -131,6 +131,25 @@ Test(blocks, refuses_bad_lines_with_file_number_and_reason)
     refused("{\"timestamp\": 1, \"hash_ids\": []}\n", "trace: no accesses in it");
 }
 
+Test(blocks, refuses_a_time_that_is_no_milliseconds)
+{
+    refused("0,1,2\n18446744073710,1,2\n", "trace:2: the time is no milliseconds");
+    refused("0,1,2\n18446744073709551615,1,2\n", "trace:2: the time is no milliseconds");
+    refused("{\"timestamp\": 0, \"hash_ids\": [1]}\n{\"timestamp\": 9000000000000000, \"hash_ids\": [1]}\n",
+            "trace:2: the time is no milliseconds");
+}
+
+/* Also on the last line, and where it has no end. */
+Test(blocks, refuses_zero_bytes)
+{
+    static const char text[] = "0,1,2\n5,1,2\0,7";
+    struct block_trace trace = {.count = 77};
+    FILE              *out = fopen("trace", "w");
+    cr_assert(out && fwrite(text, 1, sizeof text - 1, out) == sizeof text - 1 && fclose(out) == 0);
+    cr_assert_lt(read_trace(&trace), 0);
+    cr_assert(strstr(said, "trace:2: the line is longer than 4 MiB, or holds a zero byte"), "%s", said);
+}
+
 Test(blocks, counts_bad_lines_and_shows_five)
 {
     refused("x\n0,1,2\nx\nx\nx\nx\nx\nx\n", "trace: 7 bad lines");

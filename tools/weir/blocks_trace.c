@@ -11,6 +11,7 @@
 #define COMPLAINTS_MAX 5
 #define SPREAD_NS_MAX  UINT64_C(3000000000)
 #define NS_PER_MS      UINT64_C(1000000)
+#define SPAN_MS_MAX    UINT64_C(1000000000000) /* about 30 years: more is a wrong unit */
 
 struct reader {
     const char        *path;
@@ -93,6 +94,7 @@ static const char *take_time(struct reader *reader, uint64_t ms)
 {
     if (reader->trace.count == 0) reader->first_ms = ms;
     if (reader->trace.count > 0 && ms < reader->last_ms) return "the time goes back";
+    if (ms - reader->first_ms > SPAN_MS_MAX) return "the time is no milliseconds: 30 years after the first";
     reader->last_ms = ms;
     return NULL;
 }
@@ -162,13 +164,14 @@ static void spread(struct block_trace *trace)
 
 static int read_lines(struct reader *reader, gzFile file, char *line)
 {
-    while (gzgets(file, line, (int)LINE_BYTES)) {
+    for (z_off_t begin = gztell(file); gzgets(file, line, (int)LINE_BYTES); begin = gztell(file)) {
         size_t length = strlen(line);
         int    err;
         reader->line_number++;
+        bool zero = (z_off_t)length != gztell(file) - begin;
         bool whole = length > 0 && line[length - 1] == '\n';
         while (length > 0 && (line[length - 1] == '\n' || line[length - 1] == '\r')) line[--length] = '\0';
-        if (!whole && !gzeof(file)) {
+        if (zero || (!whole && !gzeof(file))) {
             err = complain(reader, "the line is longer than 4 MiB, or holds a zero byte");
         } else if (length == 0) {
             continue;
