@@ -18,6 +18,7 @@ set(left_out
     "^memory\\." "brings devices of its own"
     "^stress\\.(slabs|first_use)" "brings devices of its own, or opens none"
     "^(tools\\.blocks|stress\\.tiered)$" "looks into device memory from the host, which the double does not show"
+    "^fuzz\\." "names the host backend itself, or opens no device"
     "^ucx\\." "is about UCX, which moves host memory here whatever the backend"
     "^bench\\." "measures: over the double it would measure the double"
     "^stress\\.retire_" "uses the double already"
