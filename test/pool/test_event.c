@@ -154,8 +154,8 @@ Test(event, query_and_sync_tell_when_the_point_has_passed)
     open_all(NULL);
     struct weir_event *event = acquire(0);
     answers(weir_event_query(event), INVAL);
-    ok(weir_stream_delay(stream, 40 * MS));
     uint64_t until_ns = weir_deadline_after_ns(38 * MS);
+    ok(weir_stream_delay(stream, 40 * MS));
     ok(weir_event_record(event, stream));
     answers(weir_event_query(event), AGAIN);
     uint64_t deadline_ns = weir_deadline_after_ns(2 * MS);
@@ -172,11 +172,13 @@ Test(event, sync_asks_the_driver_seldom)
 {
     open_all(NULL);
     struct weir_event *event = acquire(0);
+    uint64_t begin_ns = weir_clock_ns();
     ok(weir_stream_delay(stream, 100 * MS));
     ok(weir_event_record(event, stream));
     uint64_t calls = driver_calls(rt);
     ok(weir_event_sync(event, WEIR_FOREVER));
-    cr_assert_leq(driver_calls(rt) - calls, 120);
+    uint64_t elapsed_ns = weir_clock_ns() - begin_ns; /* the delay ends late on a busy machine */
+    cr_assert_leq(driver_calls(rt) - calls, elapsed_ns / MS + 20);
     ok(weir_event_release(event));
     close_all();
 }

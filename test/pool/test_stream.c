@@ -181,8 +181,8 @@ Test(stream, released_busy_it_is_reused_when_drained)
     open_runtime(WEIR_OPTS(runtime, .streams_high = 1));
     stream = acquire_stream(rt, WEIR_STREAM_HIGH);
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_ACQUIRED);
-    ok(weir_stream_delay(stream, 60 * MS));
     uint64_t until_ns = weir_deadline_after_ns(55 * MS);
+    ok(weir_stream_delay(stream, 60 * MS));
     ok(weir_stream_release(stream));
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_BUSY);
     cr_assert_eq(stream_totals(rt, WEIR_STREAM_HIGH).busy, 1);

@@ -133,8 +133,8 @@ Test(batch, every_buffer_is_marked)
         struct weir_copy        copies[PIECES];
         struct weir_buffer_info info = {.struct_size = sizeof info};
         open_all(with_batch);
-        ok(weir_stream_delay(stream, 40 * MS));
         uint64_t until_ns = weir_deadline_after_ns(30 * MS);
+        ok(weir_stream_delay(stream, 40 * MS));
         ok(weir_stream_upload_batch(stream, copies, make_pieces(copies)));
         for (int i = 0; i < 8; i++) {
             ok(weir_buffer_info_read(buffer[i], &info));
