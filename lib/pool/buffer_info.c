@@ -66,6 +66,8 @@ static void add_side(const struct wi_side *side, struct weir_buffer_info *info)
     info->acquires -= wi_load(&side->acquires_before, relaxed);
     info->mirror = wi_load(&side->mirror, relaxed);
     info->transfers = wi_load(&side->transfers, relaxed);
+    info->bytes_up = wi_load(&side->bytes_up, relaxed);
+    info->bytes_down = wi_load(&side->bytes_down, relaxed);
     info->peak_bytes = wi_load(&side->peak_bytes, relaxed);
     info->timed = wi_load(&side->timed, relaxed);
     info->timed_bytes = wi_load(&side->timed_bytes, relaxed);
@@ -86,8 +88,6 @@ int weir_buffer_info_read(const struct weir_buffer *buffer, struct weir_buffer_i
         .id = wi_record_index(record),
         .pool = pool,
         .acquires = wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT,
-        .bytes_up = wi_load(&record->bytes_up, relaxed),
-        .bytes_down = wi_load(&record->bytes_down, relaxed),
         .last_use_ns = wi_runtime_period_start_ns(pool->rt, wi_load(&record->period, relaxed)),
         .state = public_state(record),
         .flags = stays(pool, record) ? WEIR_BUFFER_PINNED : 0,

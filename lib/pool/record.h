@@ -68,7 +68,7 @@ static inline uint32_t wi_holds(uint32_t attention)
     return attention / WI_ATTENTION_HOLD;
 }
 
-#define WI_MARKS 8
+#define WI_MARKS 2
 
 struct wi_store;
 struct wi_slab;
@@ -88,7 +88,7 @@ struct wi_record {
     _Atomic uint32_t     period;    /* monitor period of the last acquire; any thread, approximate */
 
     /*
-     * Lines 2 and 3: written by the holder, or by its retire queue's reaper.
+     * Line 2: written by the holder, or by its retire queue's reaper.
      * A mark is stream number + 1 (16 bits) | tick (48 bits): the device is done when that stream has
      * passed that tick. 0: none.
      */
@@ -96,8 +96,6 @@ struct wi_record {
     _Atomic(struct wi_record_more *) more; /* marks beyond WI_MARKS; made on first need, kept */
     struct wi_record      *next;   /* in a retire queue or a divert list */
     void                  *object; /* struct wi_stretch of a buffer, struct wi_stream of a stream, struct wi_event of an event */
-    _Atomic uint64_t       bytes_up;
-    _Atomic uint64_t       bytes_down;
     _Atomic(struct wi_side *) side; /* side.h; made on first need, kept */
     const void            *lease_site; /* return address of the acquire, for the leak report */
     _Atomic uint64_t       user;       /* of the lease, in pools that preempt */
@@ -107,7 +105,7 @@ _Static_assert(sizeof(struct weir_buffer) == 24, "the public prefix is part of t
 _Static_assert(offsetof(struct wi_record, stops) == offsetof(struct wi_record, attention) + 4,
                "a section looks at both at once");
 _Static_assert(offsetof(struct wi_record, mark) == WI_CACHELINE_BYTES, "a hit touches one line");
-_Static_assert(sizeof(struct wi_record) == 3 * WI_CACHELINE_BYTES, "lib/sync/records.h hands out 192 bytes");
+_Static_assert(sizeof(struct wi_record) == 2 * WI_CACHELINE_BYTES, "lib/sync/records.h hands out 128 bytes");
 
 static inline uint64_t wi_word_state(uint64_t word)
 {

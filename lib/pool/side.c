@@ -22,9 +22,9 @@ int wi_side_make(struct wi_record *record, struct wi_side **out)
 void wi_side_zero(struct wi_record *record)
 {
     struct wi_side *side = wi_side_of(record);
-    wi_store(&record->bytes_up, 0, relaxed);
-    wi_store(&record->bytes_down, 0, relaxed);
     if (!side) return;
+    wi_store(&side->bytes_up, 0, relaxed);
+    wi_store(&side->bytes_down, 0, relaxed);
     wi_store(&side->transfers, 0, relaxed);
     wi_store(&side->peak_bytes, 0, relaxed);
     wi_store(&side->last_ns, 0, relaxed);

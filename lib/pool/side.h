@@ -16,6 +16,8 @@ struct wi_side {
     _Atomic uint64_t mirror;     /* device address; 0: not made. mirror.c */
     uint64_t         mirror_lease; /* generation that has scrubbed the mirror; pools that scrub */
     _Atomic uint64_t transfers;  /* copies to and from the device */
+    _Atomic uint64_t bytes_up;
+    _Atomic uint64_t bytes_down;
     _Atomic uint64_t peak_bytes; /* greatest end of a copy */
     _Atomic uint64_t last_ns;    /* when the latest copy was queued */
     _Atomic uint64_t timed;      /* copies whose device time is in timed_ns */

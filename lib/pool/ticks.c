@@ -4,42 +4,23 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "pool/marks.h"
 #include "pool/store.h"
 #include "sync/cpu.h"
 #include "sync/futex.h"
 
 #include <sched.h>
 
-/* Marks beyond those that fit in the record. One entry per stream number. */
-struct wi_record_more {
-    _Atomic uint64_t mark[WI_STREAMS_MAX];
-};
-
-static uint64_t mark_make(uint32_t number, uint64_t tick)
-{
-    return ((uint64_t)(number + 1) << WI_TICK_BITS) | tick;
-}
-
-static uint32_t mark_stream(uint64_t mark)
-{
-    return (uint32_t)(mark >> WI_TICK_BITS) - 1;
-}
-
-static uint64_t mark_tick(uint64_t mark)
-{
-    return mark & ((UINT64_C(1) << WI_TICK_BITS) - 1);
-}
-
 static struct wi_stream *stream_of(struct wi_context *context, uint64_t mark)
 {
-    return wi_load(&context->stream[mark_stream(mark)], acquire);
+    return wi_load(&context->stream[wi_mark_stream(mark)], acquire);
 }
 
 static bool mark_passed(struct wi_context *context, uint64_t mark)
 {
     struct wi_stream *stream = stream_of(context, mark);
     /* order(tick-passed): acquire; pairs with the store in advance(). The device's work is seen done. */
-    return wi_load(&stream->passed, acquire) >= mark_tick(mark);
+    return wi_load(&stream->passed, acquire) >= wi_mark_tick(mark);
 }
 
 /* ---- issue ---- */
@@ -51,12 +32,14 @@ static struct wi_context *context_of(const struct wi_record *record)
 
 static _Atomic uint64_t *find_mark(struct wi_record *record, uint32_t number)
 {
-    for (unsigned i = 0; i < WI_MARKS; i++) {
-        uint64_t mark = wi_load(&record->mark[i], relaxed);
-        if (mark && mark_stream(mark) == number) return &record->mark[i];
-    }
-    struct wi_record_more *more = wi_load(&record->more, acquire);
-    return more ? &more->mark[number] : NULL;
+    struct wi_marks piece = wi_marks_first(record);
+    do {
+        for (unsigned i = 0; i < piece.count; i++) {
+            uint64_t mark = wi_load(&piece.mark[i], relaxed);
+            if (mark && wi_mark_stream(mark) == number) return &piece.mark[i];
+        }
+    } while (wi_marks_next(&piece));
+    return NULL;
 }
 
 /*
@@ -65,25 +48,38 @@ static _Atomic uint64_t *find_mark(struct wi_record *record, uint32_t number)
  */
 static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_stream *stream)
 {
-    uint64_t mine = mark_make(stream->number, 0);
-    bool     alone = !(wi_load(&record->attention, relaxed) & WI_ATTENTION_TIERED);
-    for (unsigned i = 0; i < WI_MARKS; i++) {
-        uint64_t mark = wi_load(&record->mark[i], relaxed);
-        if (mark && !(alone && mark_passed(stream->context, mark))) continue;
-        if (wi_cas(&record->mark[i], &mark, mine, relaxed)) return &record->mark[i];
-        if (mark_stream(mark) == stream->number) return &record->mark[i];
-    }
+    uint64_t     mine = wi_mark_make(stream->number, 0);
+    bool         alone = !(wi_load(&record->attention, relaxed) & WI_ATTENTION_TIERED);
+    struct wi_marks piece = wi_marks_first(record);
+    do {
+        for (unsigned i = 0; i < piece.count; i++) {
+            uint64_t mark = wi_load(&piece.mark[i], relaxed);
+            if (mark && !(alone && mark_passed(stream->context, mark))) continue;
+            if (wi_cas(&piece.mark[i], &mark, mine, relaxed)) return &piece.mark[i];
+            if (wi_mark_stream(mark) == stream->number) return &piece.mark[i];
+        }
+    } while (wi_marks_next(&piece));
     return NULL;
+}
+
+/* A piece with the mark of `stream`, at the end. Should another thread add one meanwhile, its marks are free for ours. */
+static int add_piece(struct wi_record *record, const struct wi_stream *stream)
+{
+    struct wi_marks piece = wi_marks_first(record);
+    struct wi_record_more *more = wi_calloc(1, sizeof *more), *none = NULL;
+    if (!more)
+        return WI_FAIL(NOMEM, .call = "calloc", .limit = "streams that mark one buffer without an allocation",
+                       .limit_value = WI_MARKS, .wanted = WI_MARKS + 1);
+    wi_store(&more->mark[0], wi_mark_make(stream->number, 0), relaxed);
+    while (wi_marks_next(&piece)) {}
+    /* order(more): release; pairs with the load in wi_marks_next(). */
+    if (!wi_cas(piece.more, &none, more, acq_rel)) wi_free(more);
+    return 0;
 }
 
 int wi_mark_reserve(struct wi_record *record, const struct wi_stream *stream)
 {
-    if (find_mark(record, stream->number) || claim_mark(record, stream)) return 0;
-    struct wi_record_more *more = wi_calloc(1, sizeof *more), *none = NULL;
-    if (!more)
-        return WI_FAIL(NOMEM, .call = "calloc", .limit = "streams that mark one buffer cheaply",
-                       .limit_value = WI_MARKS, .wanted = WI_MARKS + 1);
-    if (!wi_cas(&record->more, &none, more, acq_rel)) wi_free(more);
+    while (!find_mark(record, stream->number) && !claim_mark(record, stream)) WI_TRY(add_piece(record, stream));
     return 0;
 }
 
@@ -95,12 +91,12 @@ uint64_t wi_mark_now(struct wi_stream *stream)
      * is recorded after the operation.
      */
     wi_fence(seq_cst);
-    return mark_make(stream->number, wi_load(&stream->open, relaxed));
+    return wi_mark_make(stream->number, wi_load(&stream->open, relaxed));
 }
 
 bool wi_mark_same_stream(uint64_t mark, uint64_t other)
 {
-    return mark_stream(mark) == mark_stream(other);
+    return wi_mark_stream(mark) == wi_mark_stream(other);
 }
 
 /* Work that has just been queued belongs to this tick, or to an earlier one. */
@@ -118,17 +114,17 @@ void wi_mark_also(struct wi_record *record, struct wi_stream *stream)
     _Atomic uint64_t *place = find_mark(record, stream->number);
     wi_assert(place != NULL); /* reserved before the enqueue */
     uint64_t mark = wi_load(place, relaxed);
-    /* I4: a maximum. Numbers are equal, so words compare as ticks; 0 is an untouched entry of `more`. */
+    /* I4: a maximum. Numbers are equal, so words compare as ticks. */
     while (mark < mine && !wi_cas(place, &mark, mine, relaxed)) {}
     if (!(wi_load(&record->attention, relaxed) & WI_ATTENTION_GUARD))
         (void)wi_or(&record->attention, WI_ATTENTION_GUARD, relaxed);
-    note_work(stream, mark_tick(mine));
+    note_work(stream, wi_mark_tick(mine));
 }
 
 void wi_mark_end(struct wi_record *record, struct wi_stream *stream)
 {
     uint64_t          tick = wi_stream_end_tick(stream);
-    uint64_t          mine = mark_make(stream->number, tick);
+    uint64_t          mine = wi_mark_make(stream->number, tick);
     _Atomic uint64_t *place = find_mark(record, stream->number);
     if (!tick) return;
     wi_assert(place != NULL);
@@ -192,13 +188,13 @@ void wi_mark(struct wi_record *record, struct wi_stream *stream, uint64_t bytes)
 
 void wi_stream_touch(struct wi_stream *stream)
 {
-    note_work(stream, mark_tick(wi_mark_now(stream)));
+    note_work(stream, wi_mark_tick(wi_mark_now(stream)));
     count_operation(stream, 0);
 }
 
 void wi_stream_queued(struct wi_stream *stream)
 {
-    note_work(stream, mark_tick(wi_mark_now(stream)));
+    note_work(stream, wi_mark_tick(wi_mark_now(stream)));
 }
 
 /* Does work belong to the tick that is open? */
@@ -349,7 +345,7 @@ bool wi_mark_settled(struct wi_context *context, uint64_t mark)
     if (mark_passed(context, mark)) return true;
     struct wi_stream *stream = stream_of(context, mark);
     struct wi_reaper  reaper = {.home = context->home};
-    if (!stream->adopted) close_for_sleeper(stream, mark_tick(mark));
+    if (!stream->adopted) close_for_sleeper(stream, wi_mark_tick(mark));
     (void)wi_reap(stream, &reaper);
     return mark_passed(context, mark);
 }
@@ -364,16 +360,19 @@ bool wi_marks_settled(struct wi_record *record)
 
 bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
 {
-    struct wi_context     *context = context_of(record);
-    struct wi_record_more *more = wi_load(&record->more, acquire);
-    uint32_t               streams = more ? wi_load(&context->streams, acquire) : 0;
-    uint64_t              *marks = wi_alloc((WI_MARKS + streams) * sizeof *marks);
-    size_t                 count = 0;
+    struct wi_context *context = context_of(record);
+    struct wi_marks piece = wi_marks_first(record);
+    size_t             capacity = WI_MARKS, count = 0;
+    while (wi_marks_next(&piece)) capacity += piece.count;
+    uint64_t *marks = wi_alloc(capacity * sizeof *marks);
     if (!marks) return false;
-    for (uint32_t i = 0; i < WI_MARKS + streams; i++) {
-        uint64_t mark = wi_load(i < WI_MARKS ? &record->mark[i] : &more->mark[i - WI_MARKS], relaxed);
-        if (mark && !mark_passed(context, mark)) marks[count++] = mark;
-    }
+    piece = wi_marks_first(record);
+    do {
+        for (unsigned i = 0; i < piece.count && count < capacity; i++) {
+            uint64_t mark = wi_load(&piece.mark[i], relaxed);
+            if (mark && !mark_passed(context, mark)) marks[count++] = mark;
+        }
+    } while (wi_marks_next(&piece));
     *out = marks;
     *out_count = count;
     return true;
@@ -385,17 +384,13 @@ bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
 static uint64_t first_pending(struct wi_record *record)
 {
     struct wi_context *context = context_of(record);
-    for (unsigned i = 0; i < WI_MARKS; i++) {
-        uint64_t mark = wi_load(&record->mark[i], relaxed);
-        if (mark && !mark_passed(context, mark)) return mark;
-    }
-    struct wi_record_more *more = wi_load(&record->more, acquire);
-    if (!more) return 0;
-    uint32_t streams = wi_load(&context->streams, acquire);
-    for (uint32_t i = 0; i < streams; i++) {
-        uint64_t mark = wi_load(&more->mark[i], relaxed);
-        if (mark && !mark_passed(context, mark)) return mark;
-    }
+    struct wi_marks piece = wi_marks_first(record);
+    do {
+        for (unsigned i = 0; i < piece.count; i++) {
+            uint64_t mark = wi_load(&piece.mark[i], relaxed);
+            if (mark && !mark_passed(context, mark)) return mark;
+        }
+    } while (wi_marks_next(&piece));
     return 0;
 }
 
@@ -407,20 +402,18 @@ bool wi_marks_pending(const struct wi_record *record)
 int wi_marks_wait(struct wi_record *record, uint64_t deadline_ns)
 {
     for (uint64_t mark; (mark = first_pending(record)) != 0;)
-        WI_TRY(wi_stream_wait(stream_of(context_of(record), mark), mark_tick(mark), deadline_ns));
+        WI_TRY(wi_stream_wait(stream_of(context_of(record), mark), wi_mark_tick(mark), deadline_ns));
     return 0;
 }
 
 void wi_marks_clear(struct wi_record *record)
 {
-    for (unsigned i = 0; i < WI_MARKS; i++) {
-        if (wi_load(&record->mark[i], relaxed)) wi_store(&record->mark[i], 0, relaxed);
-    }
-    struct wi_record_more *more = wi_load(&record->more, acquire);
-    if (more) {
-        uint32_t streams = wi_load(&context_of(record)->streams, acquire);
-        for (uint32_t i = 0; i < streams; i++) wi_store(&more->mark[i], 0, relaxed);
-    }
+    struct wi_marks piece = wi_marks_first(record);
+    do {
+        for (unsigned i = 0; i < piece.count; i++) {
+            if (wi_load(&piece.mark[i], relaxed)) wi_store(&piece.mark[i], 0, relaxed);
+        }
+    } while (wi_marks_next(&piece));
 }
 
 static void push_inbox(struct wi_stream *stream, struct wi_record *record)
@@ -448,7 +441,7 @@ bool wi_retire(struct wi_record *record)
 static void file_locked(struct wi_stream *stream, struct wi_record *record)
 {
     _Atomic uint64_t  *place = find_mark(record, stream->number);
-    uint64_t           tick = place ? mark_tick(wi_load(place, relaxed)) : 0;
+    uint64_t           tick = place ? wi_mark_tick(wi_load(place, relaxed)) : 0;
     bool               ready = tick <= wi_load(&stream->passed, relaxed);
     struct wi_record **list = ready ? &stream->ready : &stream->bucket[tick % WI_BUCKETS];
     record->next = *list;

@@ -161,11 +161,11 @@ void wi_transfer_end(struct wi_transfer *transfer)
     if (reach > wi_load(&side->peak_bytes, relaxed)) wi_store(&side->peak_bytes, reach, relaxed);
     wi_store(&side->last_ns, weir_clock_ns(), relaxed);
     if (transfer->kind == WI_COPY_UP) {
-        wi_bump(&record->bytes_up, transfer->bytes);
+        wi_bump(&side->bytes_up, transfer->bytes);
         wi_add(&pool->stat.bytes_up, transfer->bytes, relaxed);
         wi_add(&pool->stat.uploads, 1, relaxed);
     } else {
-        wi_bump(&record->bytes_down, transfer->bytes);
+        wi_bump(&side->bytes_down, transfer->bytes);
         wi_add(&pool->stat.bytes_down, transfer->bytes, relaxed);
         wi_add(&pool->stat.downloads, 1, relaxed);
     }

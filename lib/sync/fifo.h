@@ -23,10 +23,10 @@
 #error "weir needs a double-width compare-and-swap: x86-64 or aarch64"
 #endif
 
-/* One line: two neighbours may be written by different threads. */
+/* Half a line. Two neighbours may be written by different threads; a queue of as many nodes as records is memory first. */
 struct wi_fifo_node {
     ck_fifo_mpmc_entry_t entry;
-} __attribute__((aligned(WI_CACHELINE_BYTES)));
+} __attribute__((aligned(32)));
 
 struct wi_fifo {
     ck_fifo_mpmc_t fifo;

@@ -24,7 +24,7 @@
 #include "base/atomic.h"
 #include "base/base.h"
 
-#define WI_RECORD_BYTES ((size_t)192)
+#define WI_RECORD_BYTES ((size_t)128)
 #define WI_RECORD_FACES 16u
 
 struct wi_record;
@@ -57,17 +57,14 @@ WI_COLD bool wi_record_valid_cold(const void *lease);
 
 /*
  * The number of the record that begins `offset` bytes behind the first, and at least
- * WI_RECORD_NO_NUMBER where none begins there. 192 is 64 times 3: multiplying by the inverse of 3
- * modulo 2^64 divides multiples of 3 exactly, the rotation divides by 64, and whatever is not a
- * multiple of both lands above every quotient. Source: Granlund and Montgomery, "Division by
- * Invariant Integers using Multiplication" (PLDI 1994), section 9.
+ * WI_RECORD_NO_NUMBER where none begins there: the rotation divides by 128, and puts what is not a
+ * multiple of it above every quotient.
  */
-#define WI_RECORD_NO_NUMBER (UINT64_MAX / 192 + 1)
+#define WI_RECORD_NO_NUMBER (UINT64_MAX / 128 + 1)
 
 static inline uint64_t wi_record_number(uint64_t offset)
 {
-    uint64_t third = offset * UINT64_C(0xaaaaaaaaaaaaaaab);
-    return third >> 6 | third << 58;
+    return offset >> 7 | offset << 57;
 }
 
 /* Does the pointer name a record that has been handed out? Does not look at what it points to. */

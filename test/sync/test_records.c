@@ -63,7 +63,7 @@ Test(records, nothing_is_valid_before_the_first)
     int here;
     cr_assert(!wi_record_valid(NULL));
     cr_assert(!wi_record_valid(&here));
-    cr_assert(!wi_record_valid((void *)(uintptr_t)192));
+    cr_assert(!wi_record_valid((void *)(uintptr_t)WI_RECORD_BYTES));
     cr_assert(!wi_record_valid((void *)UINTPTR_MAX));
 }
 
@@ -280,7 +280,7 @@ Test(records, none_allowed, .init = no_records)
 
 static void absurdly_many(void)
 {
-    setenv("WEIR_RECORDS_MAX", "96076792050570582", 1); /* times 192 wraps to a small number */
+    setenv("WEIR_RECORDS_MAX", "144115188075855873", 1); /* times 128 wraps to a small number */
 }
 
 Test(records, more_than_there_are_addresses, .init = absurdly_many)
