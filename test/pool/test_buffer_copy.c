@@ -237,6 +237,30 @@ Test(copy, a_mirror_that_cannot_be_made_leaves_nothing)
     close_pool();
 }
 
+/* Whether the fill has ended nobody knows, so that memory is neither used again nor freed. */
+Test(copy, a_mirror_whose_fill_is_adrift_is_given_up)
+{
+    struct weir_runtime_stats stats = {.struct_size = sizeof stats};
+    uint64_t                  mirror;
+    open_pool(4096, WEIR_OPTS(pool, .buffers_min = 1, .flags = WEIR_POOL_SCRUB));
+    struct wi_device *device = wi_context_of(rt)->device;
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    struct weir_buffer *buffer = take();
+    static const uint32_t steps[] = {WI_EMU_EVENT_RECORD, WI_EMU_STREAM_QUERY};
+    for (unsigned i = 0; i < sizeof steps / sizeof steps[0]; i++) {
+        struct wi_emu_fault fault = {.op = steps[i], .nth = 1, .code = WEIR_ENOMEM};
+        cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    }
+    answers(weir_buffer_mirror(buffer, &mirror), NOMEM);
+    cr_assert_eq(info_of(buffer).mirror, 0);
+    ok(weir_buffer_mirror(buffer, &mirror));
+    cr_assert_eq(info_of(buffer).mirror, mirror);
+    ok(weir_runtime_stats_read(rt, &stats));
+    cr_assert_eq(stats.device_bytes, 2 * 4096, "what was given up stays in the budget");
+    ok(weir_buffer_release(buffer));
+    close_pool();
+}
+
 Test(copy, a_mirror_goes_when_its_buffer_is_shrunk_away)
 {
     struct weir_runtime_stats stats = {.struct_size = sizeof stats};

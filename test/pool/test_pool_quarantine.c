@@ -242,6 +242,40 @@ static void *wait_for_buffer(void *arg)
     return (void *)(intptr_t)weir_buffer_acquire(pool, WEIR_FOREVER, &none);
 }
 
+static void never(void *ctx, int result, struct weir_buffer *buffer)
+{
+    (void)ctx;
+    (void)result;
+    (void)buffer;
+    cr_assert_fail("a request that was refused is answered");
+}
+
+/* What does not go through a pool's free buffers is refused all the same. */
+Test(lost, requests_shares_and_adoptions_fail)
+{
+    struct weir_request *request = (struct weir_request *)&rt;
+    struct weir_stream  *other;
+    struct weir_event   *event;
+    struct weir_graph   *graph;
+    open_pool(1, 0);
+    struct weir_buffer *buffer = take();
+    ok(weir_stream_delay(stream, 200 * MS));
+    ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
+    wi_emu_lose(emu());
+    answers(weir_stream_upload(stream, target, weir_slice_all(buffer)), DEVICE);
+    ok(weir_buffer_release(buffer));
+    eventually(pool_stats(pool).quarantined == 1); /* by whoever has shut all pools before */
+    answers(weir_stream_share(rt, WEIR_STREAM_COMPUTE, &other), DEVICE);
+    answers(weir_buffer_acquire_async(pool, NULL, WEIR_FOREVER, never, NULL, &request), DEVICE);
+    cr_assert_null(request);
+    answers(weir_stream_adopt(rt, &other, &other), DEVICE);
+    answers(weir_event_adopt(rt, &event, 0, &event), DEVICE);
+    answers(weir_graph_create(rt, &graph), DEVICE);
+    (void)weir_stream_release(stream);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
 Test(lost, acquires_fail_releases_work_and_the_end_calls_no_driver)
 {
     struct weir_runtime_stats stats = {.struct_size = sizeof stats};

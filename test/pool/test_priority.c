@@ -148,6 +148,31 @@ Test(preempt, a_holder_that_gives_up_now_serves_the_asker)
     close_pool();
 }
 
+static _Atomic(struct weir_buffer *) came;
+
+static void take_it(void *ctx, int result, struct weir_buffer *buffer)
+{
+    (void)ctx;
+    cr_assert_eq(result, 0);
+    wi_store(&came, buffer, release);
+}
+
+/* A lease that came by callback is asked for as any other, with its own priority and word. */
+Test(preempt, who_acquired_by_callback_is_asked_too)
+{
+    struct weir_buffer *high = NULL;
+    open_preempting(1);
+    ok(weir_buffer_acquire_async(pool, WEIR_OPTS(acquire, .priority = WEIR_PRIORITY_LOW, .user = 78), WEIR_FOREVER, take_it,
+                                 NULL, NULL));
+    eventually(wi_load(&came, acquire) != NULL);
+    wi_store(&answer, WEIR_PREEMPT_NOW, relaxed);
+    ok(want(WEIR_PRIORITY_HIGH, 60000 * MS, &high));
+    cr_assert(same(high, wi_load(&came, relaxed)));
+    cr_assert_eq(wi_load(&asked_user, relaxed), 78);
+    ok(weir_buffer_release(high));
+    close_pool();
+}
+
 Test(preempt, what_the_device_still_uses_is_waited_for)
 {
     struct weir_buffer *low, *high = NULL;

@@ -2,6 +2,7 @@
 /* Many small copies in one call: the bytes arrive, every buffer is protected, and the driver is called once. */
 #include "pool/stream_fixture.h"
 
+#include "base/alloc.h"
 #include "device/host.h"
 
 #include <stdio.h>
@@ -168,6 +169,20 @@ Test(batch, is_checked_before_anything_is_queued)
     for (int i = 0; i < 8; i++) {
         if (i != 2) ok(weir_buffer_release(buffer[i]));
     }
+    close_all();
+}
+
+/* More copies than fit on the stack allocate, before anything is queued. */
+Test(batch, without_memory_nothing_is_queued)
+{
+    struct weir_copy copies[PIECES];
+    open_all(true);
+    size_t count = make_pieces(copies);
+    wi_alloc_fail_at(1);
+    answers(weir_stream_upload_batch(stream, copies, count), NOMEM);
+    cr_assert_eq(wi_alloc_fail_at(0), 0);
+    ok(weir_stream_query(stream));
+    round_trip();
     close_all();
 }
 

@@ -248,6 +248,34 @@ Test(tiered, a_reader_of_many_keeps_each_old_place)
     close_tiers();
 }
 
+/* A slot that is free again is found, wherever in the chunk it lies. */
+Test(tiered, a_reader_of_many_uses_its_slots_again)
+{
+    enum { MANY = 64 };
+    struct weir_view view[MANY];
+    open_tiers(1, 0, 1, WEIR_TIER_POISON);
+    struct weir_buffer *buffer = take();
+    fill(buffer, 5);
+    for (int i = 0; i < MANY; i++) ok(weir_buffer_borrow(buffer, WEIR_WHERE_HOST, WEIR_READ, NULL, WEIR_NOW, &view[i]));
+    for (int i = 0; i < MANY; i++) {
+        int at = i * 37 % MANY; /* far from the last in every round */
+        ok(weir_view_return(&view[at]));
+        ok(weir_buffer_borrow(buffer, WEIR_WHERE_HOST, WEIR_READ, NULL, WEIR_NOW, &view[at]));
+        cr_assert_eq(((char *)view[at].host)[BYTES - 1], 5);
+    }
+    move(buffer, WEIR_TIER_PINNED);
+    step();
+    cr_assert_eq(tier_stats().limbo, 1);
+    for (int i = 0; i < MANY; i++) {
+        cr_assert_eq(((char *)view[i].host)[BYTES - 1], 5, "freed under reader %d", i);
+        ok(weir_view_return(&view[i]));
+    }
+    step();
+    cr_assert_eq(tier_stats().limbo, 0);
+    ok(weir_buffer_release(buffer));
+    close_tiers();
+}
+
 Test(tiered, device_work_keeps_the_old_place)
 {
     struct weir_view    view;
