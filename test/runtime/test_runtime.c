@@ -130,11 +130,16 @@ Test(runtime, a_forked_child_is_told_so)
     pid_t child = fork();
     if (child == 0) {
         struct weir_runtime *second;
+        struct weir_stream  *stream;
+        struct weir_event   *event;
         int bad = weir_buffer_acquire(pool, WEIR_NOW, &other) != WEIR_EFORKED;
         bad |= (weir_buffer_acquire(pool, WEIR_FOREVER, &other) != WEIR_EFORKED) << 1;
         bad |= (weir_buffer_release(buffer) != WEIR_EFORKED) << 2;
         bad |= (weir_runtime_create(NULL, &second) != WEIR_EFORKED) << 3;
         bad |= (weir_pool_create(rt, NULL, &pool) != WEIR_EFORKED) << 4;
+        bad |= (weir_stream_share(rt, WEIR_STREAM_COMPUTE, &stream) != WEIR_EFORKED) << 5;
+        bad |= (weir_stream_adopt(rt, &second, &stream) != WEIR_EFORKED) << 6;
+        bad |= (weir_event_adopt(rt, &second, 0, &event) != WEIR_EFORKED) << 7;
         weir_pool_destroy(pool);
         weir_runtime_destroy(rt);
         _exit(bad);
