@@ -124,7 +124,7 @@ int command_report(int count, char **arguments)
                                      "wrote. The page needs nothing else: it can be sent as it is.\v"
                                      "Exit status: 0 it was written; 2 wrong usage, bad input, or no gnuplot.",
                                      NULL, NULL, NULL};
-    struct report_options    options = {NULL};
+    struct report_options    options = {0};
     json_t                  *runs[RUNS_MAX] = {NULL};
     size_t                   loaded = 0;
     if (argp_parse(&argp, count, arguments, 0, NULL, &options) != 0) return EXIT_STATUS_USAGE;
