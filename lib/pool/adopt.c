@@ -100,6 +100,7 @@ static int let_go(struct wi_stream *stream, struct wi_record *record, uint64_t *
     uint64_t word = wi_load(&record->word, acquire);
     bool ended = wi_load(&stream->gone, relaxed) && wi_load(&stream->context->closed, acquire) < 2;
     if (wi_word_state(word) != WI_LEASED || ended) {
+        /* unreached: but of two threads that end one adoption at a time; else the lease is found to be over before. */
         wi_add(&record->store->stat.misuses, 1, relaxed);
         err = WI_FAIL(NOTLEASED, .detail = "the adoption has ended before");
     } else {

@@ -48,6 +48,7 @@ int wi_lease_open(const struct weir_pool *pool)
     if (WI_LIKELY(!(gate & WI_GATE_SHUT))) return 0;
     if (gate & WI_GATE_FORKED) return WI_FAIL(FORKED, .detail = "a forked child may only exec");
     if (gate & WI_GATE_LOST) return WI_FAIL(DEVICE, .detail = "the device was lost; rebuild the runtime");
+    /* unreached: a runtime that is being destroyed is given to no other call. */
     return WI_FAIL(CLOSED, .detail = "the runtime was destroyed");
 }
 

@@ -44,6 +44,7 @@ static inline unsigned wi_cpu_hint(void)
         return *(const volatile uint32_t *)area; /* cpu_id_start: always a valid number */
     }
 #endif
+    /* unreached: the C library of the tests registers rseq for each thread. */
     int cpu = sched_getcpu();
     return cpu < 0 ? 0 : (unsigned)cpu;
 }

@@ -56,6 +56,7 @@ static inline _Atomic uint64_t *wi_reader_slot(struct wi_thread *self)
 static inline void wi_reader_fence(void)
 {
     if (WI_UNLIKELY(wi_reader_fence_needed)) {
+        /* unreached: the kernel of the tests has membarrier(2). */
         wi_fence(seq_cst);
     } else {
         wi_compiler_fence();

@@ -25,6 +25,7 @@ static bool           usable;
 static void start(void)
 {
     if (__rseq_size == 0) {
+        /* unreached: the C library of the tests registers rseq for each thread. */
         wi_rseq_offset = (char *)&unregistered - (char *)__builtin_thread_pointer();
         return;
     }
