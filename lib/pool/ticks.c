@@ -532,52 +532,50 @@ static void quarantine_locked(struct wi_stream *stream)
         wi_log(ERROR, "pool", "stream %u: %llu objects quarantined", stream->number, (unsigned long long)count);
 }
 
-static uint64_t newest_published(const struct wi_stream *stream)
+/* The newest published tick of the first 2^gallop pending ones, else the oldest there is. */
+static uint64_t published_ahead(const struct wi_stream *stream)
 {
     uint64_t passed = wi_load(&stream->passed, relaxed);
-    for (uint64_t tick = wi_load(&stream->open, acquire) - 1; tick > passed; tick--) {
+    uint64_t tick = wi_load(&stream->open, acquire) - 1;
+    if (tick > passed + (UINT64_C(1) << stream->gallop)) tick = passed + (UINT64_C(1) << stream->gallop);
+    for (; tick > passed; tick--) {
         if (wi_load(&stream->ring[tick % WI_TICKS].state, acquire) == 2 * tick + 1) return tick; /* order(tick-publish) */
     }
-    return 0;
+    return oldest_published(stream);
 }
 
 /*
- * The oldest tick is asked for; once it has passed, the newest: if that has passed too there is nothing left to ask. A
- * stream whose newest had passed last time is asked for its newest first. So a drained stream costs one query.
+ * Galloping: each tick that has passed doubles the reach of the next question, one that has not passed takes it back to
+ * the oldest. `all`: until the oldest has not passed. Else one question: the keeper comes again in some ten
+ * microseconds while anything passes. So a stream costs it one query a visit, and one that is behind is caught up with in a few.
+ * Source: Bentley and Yao, "An almost optimal algorithm for unbounded searching" (1976).
  */
-static void query_locked(struct wi_stream *stream, struct wi_reaper *reaper)
+static void query_locked(struct wi_stream *stream, struct wi_reaper *reaper, bool all)
 {
     struct wi_context *context = stream->context;
-    bool               try_newest = stream->newest_first;
-    bool               tried = false;
-    while (!wi_load(&stream->failed, acquire)) {
-        bool     newest = try_newest && !tried;
-        uint64_t tick = newest ? newest_published(stream) : oldest_published(stream);
+    do {
+        uint64_t tick = wi_load(&stream->failed, acquire) ? 0 : published_ahead(stream);
         if (tick == 0) break;
         wi_add(&context->ticks_queried, 1, relaxed);
         int err = context->device->ops->event_query(context->device, stream->ring[tick % WI_TICKS].event);
-        if (err == WEIR_EAGAIN && newest) {
-            tried = true;
-            stream->newest_first = false;
-            if (oldest_published(stream) == tick) break;
-            continue;
-        }
-        if (err == WEIR_EAGAIN) break;
-        if (err < 0) {
+        if (err == WEIR_EAGAIN) {
+            stream->gallop = 0;
+            if (tick == oldest_published(stream)) break;
+        } else if (err < 0) {
             fail_stream(stream, "querying an event");
             break;
+        } else {
+            advance_locked(stream, tick, reaper);
+            if (UINT64_C(1) << stream->gallop < WI_TICKS) stream->gallop++;
         }
-        advance_locked(stream, tick, reaper);
-        stream->newest_first = newest;
-        try_newest = true;
-    }
+    } while (all);
 }
 
-static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper)
+static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper, bool all)
 {
     harvest_locked(stream);
     send_home_locked(stream, &stream->ready, reaper);
-    query_locked(stream, reaper);
+    query_locked(stream, reaper, all);
     /* A closer that was slow to publish held slots back, and a sleeper may have found no room for his tick. */
     if (recycle_locked(stream)) wake_sleepers(stream);
     if (wi_load(&stream->failed, acquire)) { /* order(tick-failed) */
@@ -600,7 +598,7 @@ static void reap_unlock(struct wi_stream *stream)
 bool wi_reap(struct wi_stream *stream, struct wi_reaper *reaper)
 {
     if (!try_reap_lock(stream)) return true;
-    reap_locked(stream, reaper);
+    reap_locked(stream, reaper, true);
     bool waiting = stream->waiting > 0;
     reap_unlock(stream);
     return waiting;
@@ -647,7 +645,7 @@ bool wi_keep(struct wi_stream *stream, struct wi_reaper *reaper)
     if (!try_reap_lock(stream)) return true;
     harvest_locked(stream); /* K1 */
     close_for_waiters_locked(stream);
-    reap_locked(stream, reaper); /* K3 */
+    reap_locked(stream, reaper, wi_load(&stream->sleepers, relaxed) != 0); /* K3 */
     if (!is_wanted_locked(stream)) {
         wi_store(&stream->armed, 0, seq_cst); /* K4 order(arm) */
         if (wi_load(&stream->inbox, seq_cst) || is_wanted_locked(stream)) wi_store(&stream->armed, 1, seq_cst); /* K5 */

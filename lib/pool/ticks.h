@@ -96,7 +96,7 @@ struct wi_stream {
     struct wi_record *bucket[WI_BUCKETS]; /* by tick */
     struct wi_record *ready;              /* their tick here has passed */
     uint64_t          waiting;            /* records in buckets and ready */
-    bool              newest_first;       /* the newest tick had passed when it was last asked for */
+    unsigned          gallop;             /* how far ahead of the oldest pending tick to ask: 2^gallop ticks */
 
     struct wi_tick_slot ring[WI_TICKS];
 

@@ -102,7 +102,6 @@ byte asleep[STREAMS]; /* users that the kernel holds on `advanced` */
 bit  handle_lock[STREAMS];
 bit  reap_lock[STREAMS];
 byte recycled[STREAMS];
-bit  newest_first[STREAMS]; /* the newest had passed last time */
 byte bucket[STREAMS * BUCKETS];
 byte ready[STREAMS];
 byte waiting[STREAMS];
@@ -303,11 +302,11 @@ inline issue(b, s)
 #endif
 }
 
-/* Sleep until the ring has a slot for the open tick. Arming makes the keeper poll. */
+/* Sleep until the ring has a slot for the open tick. Arming makes the keeper poll, and the sleeper's count keeps it so. */
 inline await_slot(s)
 {
-    atomic { armed[s] = 1; kick = 1; NEWS }
-    slot[SLOT(s, open[s])] == 2 * open[s] || failed[s]
+    atomic { sleepers[s]++; armed[s] = 1; kick = 1; NEWS }
+    atomic { slot[SLOT(s, open[s])] == 2 * open[s] || failed[s] -> sleepers[s]-- }
 }
 
 /* ---- Release ---- */
@@ -506,21 +505,28 @@ inline reap(s)
 {
     harvest(s);
     send_home(s, ready[s]);
-    newest = newest_first[s];
     do
     :: failed[s] -> break
     :: !failed[s] ->
+        /* How far ahead is asked is a guess, and how often the reaper's choice: any will do. */
+        if
+        :: atomic { tried -> newest = 0 }
+        :: atomic { !tried -> newest = 0 }
+        :: atomic { !tried -> newest = 1 }
+        fi;
         find_published(s);
         if
         :: t == 0 -> break
         :: t != 0 ->
             if
-            :: atomic { !lost && event[SLOT(s, t)] > finished[s] && newest -> newest_first[s] = 0; newest = 0; tried = 1; t = 0 }
-            :: atomic { !lost && event[SLOT(s, t)] > finished[s] && !newest -> t = 0; break }
+            :: atomic { !lost && event[SLOT(s, t)] > finished[s] && newest -> tried = 1; t = 0 }
+            :: atomic { !lost && event[SLOT(s, t)] > finished[s] -> t = 0; break }
             :: atomic { !lost && event[SLOT(s, t)] <= finished[s] -> skip }
                 advance(s);
-                /* The next is the newest: a drained stream costs one query. */
-                atomic { newest_first[s] = newest; newest = !tried }
+                if
+                :: atomic { t = 0; break }
+                :: skip
+                fi
             :: atomic { lost || fails -> fails = (lost -> fails : fails - 1); t = 0 }
 #ifdef BUG_QUERY_PASSES
                 atomic { t = passed[s] + 1 }
