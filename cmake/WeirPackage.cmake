@@ -40,4 +40,6 @@ foreach(name heap ucx)
     endif()
 endforeach()
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "${weir_dev_needs}")
+# Headers, pages and archives need no library; to be asked of each of some hundred pages takes most of the time.
+set(CPACK_DEBIAN_DEV_PACKAGE_SHLIBDEPS OFF)
 include(CPack)
