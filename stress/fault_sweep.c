@@ -167,6 +167,19 @@ static void check_leaks(uint64_t nth)
 
 /* ---- children ---- */
 
+/* What a child has run counts, too: _exit() would forget it. */
+#ifdef FAULT_COVERAGE
+void __gcov_dump(void);
+static void keep_counts(void)
+{
+    __gcov_dump();
+}
+#else
+static void keep_counts(void)
+{
+}
+#endif
+
 _Noreturn static void work(void)
 {
     if (!fakecuda_open(FAKECUDA_LIBRARY, &driver)) fault_broken("cannot open %s", FAKECUDA_LIBRARY);
@@ -182,7 +195,10 @@ _Noreturn static void work(void)
         if (!cycle.fired) exit(CHILD_DONE);
         progress->points++;
         /* Memory that stays with the device is no leak; a leak checker would think so. */
-        if (cycle.abandoned || cycle.lost || cycle.left || now.fresh || now.cold || (now.flags & FAKECUDA_STICKY)) _exit(CHILD_GO_ON);
+        if (cycle.abandoned || cycle.lost || cycle.left || now.fresh || now.cold || (now.flags & FAKECUDA_STICKY)) {
+            keep_counts();
+            _exit(CHILD_GO_ON);
+        }
         (void)live(0);
         check_leaks(progress->nth);
     }
