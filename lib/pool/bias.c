@@ -79,6 +79,7 @@ void wi_bias_grant(struct wi_store *store, struct wi_record *record)
                seq_cst)) {
         wi_add(&store->stat.grants, 1, relaxed);
     } else {
+        /* unreached: but beside a thread that claims the object between the two steps. */
         wi_sub(&store->biased, 1, seq_cst);
     }
 }

@@ -18,6 +18,7 @@ int weir_buffer_create(struct weir_runtime *rt, size_t bytes, uint32_t dtype, st
     pool->single = true;
     int err = weir_buffer_acquire(pool, WEIR_NOW, &buffer);
     if (err < 0) {
+        /* unreached: its one buffer is free, but if the device is lost between the two calls. */
         weir_pool_destroy(pool);
         return err;
     }

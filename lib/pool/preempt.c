@@ -57,7 +57,7 @@ static struct wi_record *find_victim(struct weir_pool *pool, uint32_t priority, 
     if (!victim) return NULL;
     if (wi_or(&victim->attention, WI_ATTENTION_ASKED | WI_ATTENTION_WANTED, seq_cst) & WI_ATTENTION_ASKED) return NULL;
     if (is_lease(victim, *generation)) return victim;
-    /* It ended meanwhile. Whoever has the buffer now was not asked. */
+    /* unreached: it ended meanwhile, between two looks. Whoever has the buffer now was not asked. */
     (void)wi_and(&victim->attention, ~(uint32_t)(WI_ATTENTION_ASKED | WI_ATTENTION_WANTED), seq_cst);
     return NULL;
 }

@@ -11,6 +11,7 @@ int wi_side_make(struct wi_record *record, struct wi_side **out)
         if (!side) return WI_FAIL(NOMEM, .call = "calloc", .detail = "a buffer's counters", .wanted = sizeof *side);
         /* order(side): release; pairs with the load in wi_side_of(). It is zeroed first. */
         if (!wi_cas(&record->side, &none, side, acq_rel)) {
+            /* unreached: but of two threads that make it at a time. */
             wi_free(side);
             side = none;
         }

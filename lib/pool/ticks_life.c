@@ -9,6 +9,7 @@ static int take_number(struct wi_context *context, struct wi_stream *stream)
     pthread_mutex_lock(&context->stream_lock);
     uint32_t number = wi_load(&context->streams, relaxed);
     if (number == WI_STREAMS_MAX) {
+        /* unreached: a runtime that could have more is refused. */
         err = WI_FAIL(EXCEEDS, .limit = "streams of a runtime", .limit_value = WI_STREAMS_MAX,
                       .wanted = WI_STREAMS_MAX + 1, .setting = "fewer streams per runtime");
     } else {
@@ -64,6 +65,7 @@ int wi_stream_make_bare(struct wi_context *context, uint32_t stream_class, struc
     wi_store(&stream->gone, 1, relaxed);
     int err = take_number(context, stream);
     if (err < 0) {
+        /* unreached: there is a number for each that a runtime may have. */
         pthread_mutex_destroy(&stream->handle_lock);
         wi_free(stream);
         return err;
