@@ -95,6 +95,20 @@ Test(bias, a_release_on_another_cpu_ends_it, .init = open_pool, .fini = close_po
     cr_assert_eq(wi_load(&pool->store.biased, relaxed), 0);
 }
 
+Test(bias, clearing_the_pool_takes_it_back, .init = open_pool, .fini = close_pool)
+{
+    go_to(cpu[0]);
+    struct weir_buffer *buffer = lease_biased();
+    char               *host = buffer->host;
+    host[100] = 7;
+    ok(weir_buffer_release(buffer));
+    cr_assert(is_biased(buffer));
+    cr_assert_eq(weir_pool_clear(pool), 0);
+    cr_assert(!is_biased(buffer));
+    cr_assert_eq(host[100], 0);
+    cr_assert_eq(wi_load(&pool->store.biased, relaxed), 0);
+}
+
 Test(bias, another_cpu_gets_every_buffer, .init = open_pool, .fini = close_pool)
 {
     size_t               count = pool->opts.buffers_max;

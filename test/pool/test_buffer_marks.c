@@ -2,6 +2,11 @@
 /* A buffer in use by more streams at once than its record has marks for. */
 #include "pool/fixture.h"
 
+#include "base/alloc.h"
+#include "base/atomic.h"
+
+#include <poll.h>
+
 #define MS UINT64_C(1000000)
 
 enum { STREAMS = 40 }; /* two in the record, fifteen in each piece beyond it */
@@ -63,5 +68,38 @@ Test(buffer_marks, a_sync_waits_for_the_last_of_many)
     ok(weir_buffer_sync(buffer, WEIR_FOREVER));
     cr_assert_eq(weir_stream_query(stream[STREAMS - 1]), 0);
     ok(weir_buffer_release(buffer));
+    close_all();
+}
+
+static _Atomic uint32_t may_go_on;
+
+static void wait_until_it_may(void *ctx)
+{
+    (void)ctx;
+    while (!wi_load(&may_go_on, acquire)) (void)poll(NULL, 0, 1);
+}
+
+/* Without memory for one more mark nothing is queued, and those that are there hold. */
+Test(buffer_marks, without_memory_the_next_is_refused)
+{
+    struct weir_buffer *buffer;
+    int                 marked = 0, err;
+    open_all();
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    for (int i = 0; i < STREAMS; i++) ok(weir_stream_call(stream[i], wait_until_it_may, NULL));
+    do {
+        wi_alloc_fail_at(1);
+        err = weir_buffer_guard(buffer, stream[marked]);
+        (void)wi_alloc_fail_at(0);
+    } while (err == 0 && ++marked < STREAMS);
+    cr_assert_eq(err, WEIR_ENOMEM);
+    cr_assert_geq(marked, 1);
+    ok(weir_buffer_guard(buffer, stream[marked]));
+    ok(weir_buffer_release(buffer));
+    wi_store(&may_go_on, 1, release);
+    ok(weir_buffer_acquire(pool, WEIR_FOREVER, &buffer));
+    for (int i = 0; i <= marked; i++) cr_assert_eq(weir_stream_query(stream[i]), 0, "stream %d was not waited for", i);
+    ok(weir_buffer_release(buffer));
+    ok(weir_runtime_sync(rt, 0, WEIR_FOREVER));
     close_all();
 }

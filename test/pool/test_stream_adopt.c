@@ -2,6 +2,7 @@
 /* The host program's own streams and events: their guards hold, and they are never used once they are let go. */
 #include "pool/stream_fixture.h"
 
+#include "base/alloc.h"
 #include "base/atomic.h"
 #include "device/host.h"
 
@@ -392,6 +393,20 @@ Test(adopt, events)
 }
 
 /* Waits for the event were given up: the keeper may still have been asking about it, and must not any more. */
+Test(adopt, an_event_without_memory_for_it_is_refused)
+{
+    struct weir_event *event = NULL;
+    int                handle; /* no driver is asked about it */
+    rt = make_runtime();
+    wi_alloc_fail_at(1);
+    answers(weir_event_adopt(rt, &handle, 0, &event), NOMEM);
+    cr_assert_eq(wi_alloc_fail_at(0), 0);
+    cr_assert_null(event);
+    ok(weir_event_adopt(rt, &handle, 0, &event));
+    ok(weir_event_disown(event));
+    weir_runtime_destroy(rt);
+}
+
 Test(adopt, an_event_is_not_used_once_it_is_let_go)
 {
     struct weir_event  *event;
