@@ -2,6 +2,7 @@
 /* Growth ahead of demand, and shrinking that gives memory back to the system. */
 #include "pool/fixture.h"
 
+#include "base/alloc.h"
 #include "base/atomic.h"
 #include "sync/thread.h"
 
@@ -350,6 +351,47 @@ Test(shrink, waits_for_who_may_have_found_the_slab)
     wi_epoch_end(wi_thread_self());
     pthread_join(thread, NULL);
     cr_assert_lt(pinned_bytes(), before);
+    close_pool();
+}
+
+static _Atomic int grown;
+
+static void *grow_to_sixteen(void *arg)
+{
+    (void)arg;
+    ok(weir_pool_reserve(pool, 16));
+    wi_store(&grown, 1, release);
+    return NULL;
+}
+
+static size_t count_found(const void *const host[16])
+{
+    struct weir_buffer *buffer;
+    size_t              found = 0;
+    for (int i = 0; i < 16; i++) found += weir_buffer_find(rt, host[i], &buffer) == 0;
+    return found;
+}
+
+/* Who left the directory locked would stop the growth after it. */
+Test(shrink, a_slab_leaves_the_directory_also_without_memory_for_a_smaller_one)
+{
+    struct weir_buffer *buffer[16];
+    const void         *host[16];
+    pthread_t           thread;
+    open_with(WEIR_OPTS(pool, .buffer_bytes = 65536, .buffers_min = 4, .buffers_max = 16,
+                        .shrink_cooldown_ns = UINT64_C(3600000000000)));
+    ok(weir_pool_reserve(pool, 16));
+    ok(weir_buffers_acquire(pool, 16, WEIR_FOREVER, buffer));
+    for (int i = 0; i < 16; i++) host[i] = buffer[i]->host;
+    ok(weir_buffers_release(buffer, 16));
+    cr_assert_eq(count_found(host), 16);
+    wi_alloc_fail_at(1);
+    ok(weir_pool_trim(pool, 4, WEIR_FOREVER));
+    cr_assert_eq(wi_alloc_fail_at(0), 0, "no allocation failed");
+    cr_assert_eq(count_found(host), 4);
+    cr_assert_eq(pthread_create(&thread, NULL, grow_to_sixteen, NULL), 0);
+    eventually(wi_load(&grown, acquire));
+    pthread_join(thread, NULL);
     close_pool();
 }
 
