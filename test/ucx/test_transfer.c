@@ -5,6 +5,7 @@
 #include "base/atomic.h"
 
 #include <poll.h>
+#include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -246,22 +247,26 @@ Test(ucx_transfer, access_is_heeded)
     close_side(&one);
 }
 
-Test(ucx_transfer, the_caller_progresses_in_its_own_loop)
+/* `other` does nothing but in calls of the test: its part of the meeting, too, is done by nobody else. */
+static void open_by_hand(const struct weir_ucx_opts *opts, uint32_t access)
 {
-    struct weir_ucx_transfer   *sent, *received;
-    const struct weir_ucx_opts *opts = WEIR_OPTS(ucx, .secret = SECRET);
-    uint16_t                    port = 0;
-    open_side(&one, opts, 0);
+    uint16_t port = 0;
+    uint64_t until_ns = SOON_NS;
+    int      err;
+    open_side(&one, opts, access);
     open_side(&other, WEIR_OPTS(ucx, .secret = SECRET, .flags = WEIR_UCX_CALLER_PROGRESS), 0);
     ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
     ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer));
-    /* The other side's part of the meeting is done by nobody else. */
-    int      err;
-    uint64_t until_ns = SOON_NS;
     while ((err = weir_ucx_accept(one.ucx, weir_deadline_after_ns(1000000), &one.peer)) == WEIR_ETIMEDOUT &&
            weir_clock_ns() < until_ns)
         cr_assert_geq(weir_ucx_progress(other.ucx), 0);
     ok(err);
+}
+
+Test(ucx_transfer, the_caller_progresses_in_its_own_loop)
+{
+    struct weir_ucx_transfer *sent, *received;
+    open_by_hand(WEIR_OPTS(ucx, .secret = SECRET), 0);
     struct weir_buffer *from = lease(&one, 8), *into = lease(&other, 0);
     ok(weir_ucx_receive(other.peer, 1, weir_slice_all(into), NULL, &received));
     ok(weir_ucx_send(one.peer, 1, weir_slice_all(from), NULL, &sent));
@@ -275,6 +280,31 @@ Test(ucx_transfer, the_caller_progresses_in_its_own_loop)
     finish(sent);
     ok(weir_buffer_release(from));
     ok(weir_buffer_release(into));
+    close_side(&other);
+    close_side(&one);
+}
+
+static void *trim(void *buffers)
+{
+    ok(weir_pool_trim(one.pool, (size_t)(uintptr_t)buffers, WEIR_FOREVER));
+    return NULL;
+}
+
+/* Each slab stays until the peer has let go of this very one. */
+Test(ucx_transfer, a_slab_waits_for_a_peer_that_has_let_go_of_another)
+{
+    pthread_t thread;
+    open_by_hand(WEIR_OPTS(ucx, .secret = SECRET, .stall_ns = UINT64_C(60000000000)), WEIR_UCX_GET | WEIR_UCX_PUT);
+    ok(weir_pool_reserve(one.pool, 16));
+    ok(weir_pool_reserve(one.pool, 28));
+    cr_assert_eq(ucx_stats(one.ucx).registrations, 3);
+    for (uint64_t gone = 0; gone < 2; gone++) {
+        cr_assert_eq(pthread_create(&thread, NULL, trim, (void *)(uintptr_t)(gone ? 4 : 16)), 0);
+        (void)poll(NULL, 0, 100); /* for what must not come */
+        cr_assert_eq(ucx_stats(one.ucx).unregistrations, gone, "the peer still has its key");
+        eventually(weir_ucx_progress(other.ucx) >= 0 && ucx_stats(one.ucx).unregistrations == gone + 1);
+        pthread_join(thread, NULL);
+    }
     close_side(&other);
     close_side(&one);
 }
