@@ -8,6 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+void (*fuzz_clean_up)(void);
+
 _Noreturn void fuzz_fail(const char *file, int line, const char *format, ...)
 {
     va_list arguments;
@@ -16,6 +18,7 @@ _Noreturn void fuzz_fail(const char *file, int line, const char *format, ...)
     (void)vfprintf(stderr, format, arguments);
     va_end(arguments);
     (void)fputc('\n', stderr);
+    if (fuzz_clean_up) fuzz_clean_up();
     abort();
 }
 

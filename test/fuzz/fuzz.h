@@ -49,6 +49,9 @@ static inline uint32_t fuzz_below(struct fuzz_input *input, uint32_t limit)
 
 _Noreturn void fuzz_fail(const char *file, int line, const char *format, ...) WI_PRINTF(3, 4);
 
+/* Called when the process ends, also by fuzz_fail(). NULL: nothing is to be done. */
+extern void (*fuzz_clean_up)(void);
+
 #define fuzz_require(cond, ...)                                                                    \
     do {                                                                                           \
         if (WI_UNLIKELY(!(cond))) fuzz_fail(__FILE__, __LINE__, #cond ": " __VA_ARGS__);           \

@@ -56,6 +56,7 @@ int LLVMFuzzerInitialize(int *count, char ***words)
     bool memory = access("/dev/shm", W_OK) == 0; /* files there cost no disk */
     (void)snprintf(folder, sizeof folder, "%s/weir-fuzz-XXXXXX", memory ? "/dev/shm" : "/tmp");
     fuzz_require(mkdtemp(folder), "mkdtemp");
+    fuzz_clean_up = clean_up;
     (void)atexit(clean_up);
     return 0;
 }
