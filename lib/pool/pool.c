@@ -439,7 +439,7 @@ void wi_pool_read_stats(struct weir_pool *pool, struct weir_pool_stats *out)
     out->lane_hits = wi_load(&store->stat.lane_hits, relaxed);
     out->commons_hits = wi_load(&store->stat.commons_hits, relaxed);
     out->steal_hits = wi_load(&store->stat.steal_hits, relaxed);
-    out->handoffs = wi_load(&store->stat.handoffs, relaxed);
+    out->handoffs = wi_load(&store->handoffs, relaxed);
     out->misses = wi_load(&store->stat.misses, relaxed);
     out->timeouts = wi_load(&store->stat.timeouts, relaxed);
     out->misuses = wi_load(&store->stat.misuses, relaxed);

@@ -179,7 +179,7 @@ static bool serve_locked(struct wi_store *store, struct wakes *wakes)
             break;
         }
         detach_locked(store, waiter);
-        wi_add(&store->stat.handoffs, 1, relaxed);
+        wi_bump(&store->handoffs, 1);
         for (uint32_t i = 0; i < waiter->need; i++)
             waiter->out[i] = store->pile[--store->pile_count];
         end_locked(waiter, WI_GIVEN, wakes);
@@ -326,18 +326,22 @@ int wi_queue_wait(struct wi_store *store, const struct wi_ask *ask, struct wi_wa
         wi_queue_leave(store);
         return shut_code(gate);
     }
-    queue_locked(store, ask, waiter, out);
+    queue_locked(store, ask, waiter, ask->need == 1 ? &waiter->one : out);
+    int err;
     if (ask->deadline_ns == WEIR_NOW) {
         struct wakes wakes = {.count = 0};
-        int          err = try_locked(store, waiter, &wakes);
+        err = try_locked(store, waiter, &wakes);
         leave(store, &wakes);
+        if (err == 0 && ask->need == 1) *out = waiter->one;
         return err;
     }
     wi_queue_leave(store); /* its serve is the look */
     /* Only now: whoever is asked and refuses looks at the gate to learn whether the next is to be asked. */
     if (store->owner.contend && wi_load(&waiter->word, acquire) == WI_WAITING)
         store->owner.contend(store->owner.ctx, ask->priority);
-    return sleep_until_given(store, ask, waiter);
+    err = sleep_until_given(store, ask, waiter);
+    if (err == 0 && ask->need == 1) *out = waiter->one;
+    return err;
 }
 
 int wi_queue_submit(struct wi_store *store, const struct wi_ask *ask, struct wi_waiter *waiter,

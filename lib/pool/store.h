@@ -134,14 +134,15 @@ struct wi_store {
     _Atomic uint32_t   biased; /* records that are, at most; read by who raises the gate */
     struct wi_waiter  *head[WI_CLASSES];
     struct wi_waiter  *tail[WI_CLASSES];
-    struct wi_record **pile; /* gathered for the head waiter; room for records_max */
     size_t             pile_count;
 
+    struct wi_record **pile; /* gathered for the head waiter; room for records_max */
+    _Atomic uint64_t   handoffs; /* a statistic, here because only who serves adds to it */
     struct wi_fifo_node *nodes; /* records_max + 1, for the commons; owned */
 
     /* Statistics; all off the hit path. */
     struct {
-        _Atomic uint64_t misses, lane_hits, commons_hits, steal_hits, slow_slot_hits, handoffs;
+        _Atomic uint64_t misses, lane_hits, commons_hits, steal_hits, slow_slot_hits;
         _Atomic uint64_t timeouts, misuses, lies, ungiven, grants, revokes;
     } stat WI_CACHELINE;
     struct wi_histogram acquire;

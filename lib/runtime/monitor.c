@@ -33,7 +33,7 @@ static void bury_closing(struct weir_runtime *rt)
 static uint64_t activity_of(const struct weir_pool *pool)
 {
     const struct wi_store *store = &pool->store;
-    uint64_t               sum = wi_load(&store->stat.misses, relaxed) + wi_load(&store->stat.handoffs, relaxed);
+    uint64_t               sum = wi_load(&store->stat.misses, relaxed) + wi_load(&store->handoffs, relaxed);
     for (uint32_t i = 0; i < store->slots; i++) {
         const struct wi_record *record = wi_load(&store->slot[i].record, acquire);
         if (record) sum += wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT;

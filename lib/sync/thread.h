@@ -35,6 +35,7 @@ struct wi_waiter {
     uint32_t           paid;     /* holds a permit of a pool with headroom */
     uint64_t           since_ns;
     struct wi_record **out;
+    struct wi_record  *one; /* what out points to where one is wanted: in the line that the server writes anyway */
     struct wi_waiter  *next, *prev;
     void             (*notify)(struct wi_waiter *waiter); /* asynchronous: called instead of a wake, on no lock */
 } WI_CACHELINE;
