@@ -154,8 +154,8 @@ Test(event, query_and_sync_tell_when_the_point_has_passed)
     open_all(NULL);
     struct weir_event *event = acquire(0);
     answers(weir_event_query(event), INVAL);
-    uint64_t until_ns = weir_deadline_after_ns(38 * MS);
-    ok(weir_stream_delay(stream, 40 * MS));
+    uint64_t until_ns = weir_deadline_after_ns(248 * MS);
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_event_record(event, stream));
     answers(weir_event_query(event), AGAIN);
     uint64_t deadline_ns = weir_deadline_after_ns(2 * MS);
@@ -188,7 +188,7 @@ Test(event, recording_again_too_early_is_busy)
 {
     open_all(NULL);
     struct weir_event *event = acquire(0);
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_event_record(event, stream));
     answers(weir_event_record(event, stream), BUSY);
     ok(weir_event_sync(event, WEIR_FOREVER));
@@ -205,14 +205,14 @@ Test(event, elapsed_is_device_time)
     struct weir_event *start = acquire(WEIR_EVENT_TIMING), *end = acquire(WEIR_EVENT_TIMING), *plain = acquire(0);
     uint64_t           took_ns = 77;
     ok(weir_event_record(start, stream));
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_event_record(end, stream));
     ok(weir_event_record(plain, stream));
     answers(weir_event_elapsed_ns(start, end, &took_ns), AGAIN);
     cr_assert_eq(took_ns, 77, "outputs are written only on success");
     ok(weir_event_sync(end, WEIR_FOREVER));
     ok(weir_event_elapsed_ns(start, end, &took_ns));
-    cr_assert_geq(took_ns, 19 * MS);
+    cr_assert_geq(took_ns, 249 * MS);
     ok(weir_event_sync(plain, WEIR_FOREVER));
     answers(weir_event_elapsed_ns(start, plain, &took_ns), KIND);
     answers(weir_event_elapsed_ns(start, end, NULL), INVAL);
@@ -229,7 +229,7 @@ Test(event, clear_destroys_the_spare_ones_and_leaves_leased_ones_alone)
     struct weir_event *event[40];
     open_all(WEIR_OPTS(runtime, .events_min = 4, .events_max = 64));
     for (int i = 0; i < 40; i++) ok(weir_event_acquire(rt, 0, WEIR_FOREVER, &event[i]));
-    ok(weir_stream_delay(stream, 10 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_event_record(event[0], stream));
     for (int i = 2; i < 40; i++) ok(weir_event_release(event[i]));
     cr_assert_geq(event_stats().total, 40);

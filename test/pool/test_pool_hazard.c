@@ -60,7 +60,7 @@ static void planted_write_is_named(void)
     struct weir_buffer     *buffer = take();
     char                    name[64];
     ok(weir_buffer_info_read(buffer, &info));
-    ok(weir_stream_delay(stream, 60 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice(buffer, 1000, 5000)));
     ((char *)buffer->host)[5999] = 2; /* the last byte that is being read */
     ok(weir_stream_sync(stream, WEIR_FOREVER));
@@ -131,8 +131,8 @@ Test(hazard, each_copy_in_flight_is_checked)
     open_pool(WEIR_POOL_CHECK_WRITES);
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &other));
     struct weir_buffer *buffer = take();
-    ok(weir_stream_delay(stream, 60 * MS));
-    ok(weir_stream_delay(other, 60 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
+    ok(weir_stream_delay(other, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice(buffer, 0, 100)));
     ok(weir_stream_upload(stream, target, weir_slice(buffer, 200, 100)));
     ok(weir_stream_upload(other, target + 1000, weir_slice(buffer, 0, 300)));

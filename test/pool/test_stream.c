@@ -181,8 +181,8 @@ Test(stream, released_busy_it_is_reused_when_drained)
     open_runtime(WEIR_OPTS(runtime, .streams_high = 1));
     stream = acquire_stream(rt, WEIR_STREAM_HIGH);
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_ACQUIRED);
-    uint64_t until_ns = weir_deadline_after_ns(55 * MS);
-    ok(weir_stream_delay(stream, 60 * MS));
+    uint64_t until_ns = weir_deadline_after_ns(245 * MS);
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_release(stream));
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_BUSY);
     cr_assert_eq(stream_totals(rt, WEIR_STREAM_HIGH).busy, 1);
@@ -330,11 +330,11 @@ Test(stream, runtime_sync_waits_for_the_classes_asked_for)
     compute = acquire_stream(rt, WEIR_STREAM_COMPUTE);
     comm = acquire_stream(rt, WEIR_STREAM_COMM);
     ok(weir_stream_share(rt, WEIR_STREAM_COMM, &shared));
-    uint64_t *until_ns = note_time(40 * MS);
-    ok(weir_stream_delay(comm, 20 * MS));
-    ok(weir_stream_delay(shared, 40 * MS));
-    uint64_t compute_until_ns = weir_deadline_after_ns(150 * MS);
-    ok(weir_stream_delay(compute, 150 * MS));
+    uint64_t *until_ns = note_time(250 * MS);
+    ok(weir_stream_delay(comm, 200 * MS));
+    ok(weir_stream_delay(shared, 250 * MS));
+    uint64_t compute_until_ns = weir_deadline_after_ns(600 * MS);
+    ok(weir_stream_delay(compute, 600 * MS));
 
     ok(weir_runtime_sync(rt, 1u << WEIR_STREAM_HIGH, WEIR_NOW));
     answers(weir_runtime_sync(rt, 1u << WEIR_STREAM_COMM, WEIR_NOW), TIMEDOUT);
@@ -393,15 +393,15 @@ Test(stream, work_past_weir_is_waited_for)
     stream = acquire_stream(rt, WEIR_STREAM_HIGH);
     struct wi_stream *inner = wi_record_plain(stream, NULL)->object;
     wi_stream_expose(inner);
-    uint64_t *until_ns = note_time(30 * MS);
-    ok(device->ops->delay(device, 30 * MS, inner->handle));
+    uint64_t *until_ns = note_time(250 * MS);
+    ok(device->ops->delay(device, 250 * MS, inner->handle));
     cr_assert_eq(weir_stream_query(stream), WEIR_EAGAIN);
     answers(weir_stream_sync(stream, WEIR_NOW), TIMEDOUT);
     answers(weir_runtime_sync(rt, 0, WEIR_NOW), TIMEDOUT);
     ok(weir_stream_sync(stream, WEIR_FOREVER));
     cr_assert_geq(weir_clock_ns(), *until_ns);
 
-    ok(device->ops->delay(device, 30 * MS, inner->handle));
+    ok(device->ops->delay(device, 250 * MS, inner->handle));
     ok(weir_stream_release(stream));
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_BUSY);
     ok(weir_stream_acquire(rt, WEIR_STREAM_HIGH, WEIR_FOREVER, &next));

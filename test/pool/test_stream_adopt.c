@@ -92,8 +92,8 @@ Test(adopt, guards_and_retire_work)
     open_all(NULL);
     void               *handle = make_handle(rt);
     struct weir_stream *stream = adopt(handle);
-    uint64_t until_ns = weir_deadline_after_ns(50 * MS);
-    ok(weir_stream_delay(stream, 60 * MS));
+    uint64_t until_ns = weir_deadline_after_ns(240 * MS);
+    ok(weir_stream_delay(stream, 250 * MS));
     for (int i = 0; i < 2; i++) ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer[i]));
     ok(weir_stream_upload(stream, target, weir_slice_all(buffer[0])));
     ok(weir_buffer_guard(buffer[1], stream));
@@ -142,7 +142,7 @@ Test(adopt, an_adoption_that_has_ended_is_busy_until_it_has_drained)
     void               *handle = make_handle(rt);
     struct weir_stream *stream = adopt(handle), *none;
     struct weir_error   error = {.struct_size = sizeof error};
-    ok(weir_stream_delay(stream, 30 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_release(stream));
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_BUSY);
     answers(weir_stream_adopt(rt, handle, &none), EXCEEDS); /* its record is not bound anew yet */
@@ -240,8 +240,8 @@ Test(adopt, work_past_weir_is_waited_for)
     void               *handle = make_handle(rt);
     struct weir_stream *stream = adopt(handle);
     for (int i = 0; i < 3; i++) {
-        uint64_t until_ns = weir_deadline_after_ns(18 * MS);
-        ok(device->ops->delay(device, 20 * MS, handle));
+        uint64_t until_ns = weir_deadline_after_ns(248 * MS);
+        ok(device->ops->delay(device, 250 * MS, handle));
         cr_assert_eq(weir_stream_query(stream), WEIR_EAGAIN);
         if (i == 0) ok(weir_stream_sync(stream, WEIR_FOREVER));
         if (i == 1) ok(weir_runtime_sync(rt, 0, WEIR_FOREVER));

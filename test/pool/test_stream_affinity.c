@@ -88,7 +88,7 @@ Test(affinity, a_busy_stream_is_free_only_where_busy_ones_are_reused)
         ok(weir_runtime_create(WEIR_OPTS(runtime, .streams_compute = 2, .stream_reuse = reuse), &rt));
         struct weir_stream *stream = acquire_keyed(5);
         uint64_t            id = stream_id(stream);
-        ok(weir_stream_delay(stream, 50 * MS));
+        ok(weir_stream_delay(stream, 250 * MS));
         ok(weir_stream_release(stream));
         stream = acquire_keyed(5);
         cr_assert_eq(stream_id(stream) == id, reuse == WEIR_STREAM_OLDEST);

@@ -134,8 +134,8 @@ Test(batch, every_buffer_is_marked)
         struct weir_copy        copies[PIECES];
         struct weir_buffer_info info = {.struct_size = sizeof info};
         open_all(with_batch);
-        uint64_t until_ns = weir_deadline_after_ns(30 * MS);
-        ok(weir_stream_delay(stream, 40 * MS));
+        uint64_t until_ns = weir_deadline_after_ns(240 * MS);
+        ok(weir_stream_delay(stream, 250 * MS));
         ok(weir_stream_upload_batch(stream, copies, make_pieces(copies)));
         for (int i = 0; i < 8; i++) {
             ok(weir_buffer_info_read(buffer[i], &info));
@@ -198,7 +198,7 @@ Test(batch, a_refusal_midway_leaves_buffers_marked)
     device->ops = &wi_device_host;
     struct wi_emu *emu = wi_host_emu(device);
     device->ops = &single;
-    ok(weir_stream_delay(stream, 30 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(wi_emu_fault_set(emu, &fault));
     answers(weir_stream_upload_batch(stream, copies, 8), INVAL);
     for (int i = 0; i < 8; i++) ok(weir_buffer_release(buffer[i]));

@@ -142,8 +142,8 @@ Test(graph, other_streams_are_waited_for_too)
     other = acquire_stream(rt, WEIR_STREAM_COMPUTE);
     ok(weir_graph_create(rt, &graph));
     ok(weir_graph_retain(graph, buffer));
-    uint64_t until_ns = weir_deadline_after_ns(35 * MS);
-    ok(weir_stream_delay(other, 40 * MS));
+    uint64_t until_ns = weir_deadline_after_ns(245 * MS);
+    ok(weir_stream_delay(other, 250 * MS));
     ok(weir_buffer_guard(buffer, other));
     ok(weir_buffer_release(buffer));
     ok(weir_graph_forget(graph));

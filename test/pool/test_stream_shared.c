@@ -92,7 +92,7 @@ Test(shared, state_tells_of_pending_work)
     ok(weir_runtime_create(NULL, &rt));
     struct weir_stream *stream = share(WEIR_STREAM_COMPUTE);
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_FREE);
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_BUSY);
     ok(weir_stream_sync(stream, WEIR_FOREVER));
     cr_assert_eq(stream_info(stream).state, WEIR_STREAM_FREE);

@@ -150,7 +150,7 @@ Test(tensor, a_fill_waits_for_the_device)
     struct weir_tensor *tensor;
     ok(create(.dtype = WEIR_DTYPE_U32, .rank = 1, .shape = {4}));
     ok(weir_tensor_fill(tensor, values, sizeof values, WEIR_NOW));
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_tensor_to_device(tensor, stream));
     answers(weir_tensor_fill(tensor, values, sizeof values, WEIR_NOW), BUSY);
     answers(weir_tensor_sync(tensor, WEIR_NOW), TIMEDOUT);
@@ -166,7 +166,7 @@ Test(tensor, its_scope_ends_it_and_its_memory_waits_for_the_device)
     {
         weir_auto(tensor) tensor = NULL;
         ok(create(.dtype = WEIR_DTYPE_U32, .rank = 1, .shape = {4}));
-        ok(weir_stream_delay(stream, 20 * MS));
+        ok(weir_stream_delay(stream, 250 * MS));
         ok(weir_tensor_guard(tensor, stream));
     }
     struct weir_pool_stats stats = pool_stats(pool);

@@ -108,7 +108,7 @@ Test(dlpack, pending_work_must_be_over_or_known_to_be_ordered)
 {
     struct DLManagedTensor *export;
     begin(0);
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_tensor_to_device(tensor, stream));
     answers(weir_tensor_dlpack(tensor, 0, &export), BUSY);
     ok(weir_tensor_dlpack(tensor, WEIR_DLPACK_UNORDERED | WEIR_DLPACK_DEVICE, &export));
@@ -140,7 +140,7 @@ Test(dlpack, memory_waits_for_the_streams_that_were_named)
     ok(weir_tensor_dlpack(tensor, 0, &export));
     struct weir_buffer *buffer = info_of().buffer;
     weir_tensor_destroy(tensor);
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_buffer_guard(buffer, stream));
     delete_on_a_thread(export);
     struct weir_pool_stats stats = pool_stats(pool);

@@ -128,7 +128,7 @@ Test(rows, the_tensor_is_guarded_and_staging_is_not_reused_in_flight)
 {
     begin(2);
     ok(weir_tensor_sync(tensor, WEIR_FOREVER));
-    ok(weir_stream_delay(stream, 20 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     stage(1, 1);
     stage(2, 2);
     ok(weir_rows_apply(rows, stream));

@@ -315,7 +315,7 @@ Test(tiered, device_writes_are_waited_for_before_a_copy)
     step();
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
     ok(weir_buffer_borrow(buffer, WEIR_WHERE_DEVICE, WEIR_WRITE, stream, WEIR_NOW, &view));
-    ok(weir_stream_delay(stream, 50 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_view_return(&view));
     move(buffer, WEIR_TIER_DEVICE);
     step();
