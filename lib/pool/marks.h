@@ -3,7 +3,7 @@
  * marks.h - a record's marks: which stream uses the buffer, and up to which of its ticks
  *
  * Two are in the record, for a buffer that is filled by one stream and read by another. More streams at once make
- * pieces of fifteen, which the record keeps.
+ * pieces of fifteen, which the record keeps as long as its pool lives.
  */
 #ifndef WI_MARKS_H
 #define WI_MARKS_H
@@ -47,7 +47,7 @@ static inline struct wi_marks wi_marks_first(struct wi_record *record)
 
 static inline bool wi_marks_next(struct wi_marks *piece)
 {
-    /* order(more): acquire; pairs with the compare-and-swap in wi_mark_reserve(). It is filled first. */
+    /* order(more): acquire; pairs with the compare-and-swap in add_piece(). It is filled first. */
     struct wi_record_more *more = wi_load(piece->more, acquire);
     if (!more) return false;
     *piece = (struct wi_marks){more->mark, WI_MORE_MARKS, &more->more};

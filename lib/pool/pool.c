@@ -210,8 +210,7 @@ bool wi_pool_collect(struct weir_pool *pool)
 static void clear_record(struct wi_record *record)
 {
     wi_marks_clear(record);
-    wi_free(wi_load(&record->more, relaxed));
-    wi_store(&record->more, NULL, relaxed);
+    wi_marks_free(record);
     wi_side_free(record);
     uint64_t generation = wi_load(&record->word, relaxed) >> WI_GENERATION_SHIFT;
     wi_store(&record->word, generation << WI_GENERATION_SHIFT, release);

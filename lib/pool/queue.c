@@ -179,7 +179,7 @@ static bool serve_locked(struct wi_store *store, struct wakes *wakes)
             break;
         }
         detach_locked(store, waiter);
-        wi_bump(&store->handoffs, 1);
+        wi_add(&store->handoffs, 1, relaxed);
         for (uint32_t i = 0; i < waiter->need; i++)
             waiter->out[i] = store->pile[--store->pile_count];
         end_locked(waiter, WI_GIVEN, wakes);

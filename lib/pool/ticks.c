@@ -62,7 +62,7 @@ static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_st
     return NULL;
 }
 
-/* A piece with the mark of `stream`, at the end. Should another thread add one meanwhile, its marks are free for ours. */
+/* A piece with the mark of `stream`, at the end. Should another thread add one first, the caller finds room in that one. */
 static int add_piece(struct wi_record *record, const struct wi_stream *stream)
 {
     struct wi_marks piece = wi_marks_first(record);
@@ -380,7 +380,7 @@ bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
 
 /* ---- release ---- */
 
-/* The first mark that has not passed, or 0. Marks that have passed are dropped on the way. */
+/* The first mark that has not passed, or 0. */
 static uint64_t first_pending(struct wi_record *record)
 {
     struct wi_context *context = context_of(record);
@@ -404,6 +404,17 @@ int wi_marks_wait(struct wi_record *record, uint64_t deadline_ns)
     for (uint64_t mark; (mark = first_pending(record)) != 0;)
         WI_TRY(wi_stream_wait(stream_of(context_of(record), mark), wi_mark_tick(mark), deadline_ns));
     return 0;
+}
+
+void wi_marks_free(struct wi_record *record)
+{
+    struct wi_record_more *more = wi_load(&record->more, relaxed);
+    wi_store(&record->more, NULL, relaxed);
+    while (more) {
+        struct wi_record_more *next = wi_load(&more->more, relaxed);
+        wi_free(more);
+        more = next;
+    }
 }
 
 void wi_marks_clear(struct wi_record *record)
@@ -546,21 +557,23 @@ static uint64_t published_ahead(const struct wi_stream *stream)
 
 /*
  * Galloping: each tick that has passed doubles the reach of the next question, one that has not passed takes it back to
- * the oldest. `all`: until the oldest has not passed. Else one question: the keeper comes again in some ten
- * microseconds while anything passes. So a stream costs it one query a visit, and one that is behind is caught up with in a few.
+ * the oldest. `all`: until the oldest has not passed. Else the keeper is content once something has come home, or nothing
+ * waits: it comes again after its first pause. So a stream costs it about one query a visit.
  * Source: Bentley and Yao, "An almost optimal algorithm for unbounded searching" (1976).
  */
 static void query_locked(struct wi_stream *stream, struct wi_reaper *reaper, bool all)
 {
     struct wi_context *context = stream->context;
-    do {
+    uint64_t           homed = reaper->homed;
+    bool               more = true;
+    while (more) {
         uint64_t tick = wi_load(&stream->failed, acquire) ? 0 : published_ahead(stream);
         if (tick == 0) break;
         wi_add(&context->ticks_queried, 1, relaxed);
         int err = context->device->ops->event_query(context->device, stream->ring[tick % WI_TICKS].event);
         if (err == WEIR_EAGAIN) {
             stream->gallop = 0;
-            if (tick == oldest_published(stream)) break;
+            more = tick != oldest_published(stream);
         } else if (err < 0) {
             fail_stream(stream, "querying an event");
             break;
@@ -568,7 +581,8 @@ static void query_locked(struct wi_stream *stream, struct wi_reaper *reaper, boo
             advance_locked(stream, tick, reaper);
             if (UINT64_C(1) << stream->gallop < WI_TICKS) stream->gallop++;
         }
-    } while (all);
+        if (!all && (reaper->homed > homed || stream->waiting == 0)) more = false;
+    }
 }
 
 static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper, bool all)

@@ -134,6 +134,8 @@ void wi_mark_end(struct wi_record *record, struct wi_stream *stream);
 /* Is any mark of the record not passed yet? */
 bool wi_marks_pending(const struct wi_record *record);
 void wi_marks_clear(struct wi_record *record);
+/* Frees what marks beyond the record's own lie in. pre: nobody looks at the record. */
+void wi_marks_free(struct wi_record *record);
 
 /* For work that is already enqueued: the mark that covers it. I2 and I3. */
 uint64_t wi_mark_now(struct wi_stream *stream);
