@@ -111,7 +111,8 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_accept(struct weir_ucx *ucx, uint64_t 
  *
  * Progress: blocks until deadline_ns, and may block longer to look a host name up.
  * Owner:  the caller, until weir_ucx_disconnect().
- * Fails:  INVAL (no such address), TIMEDOUT, EXCEEDS (peers_max), PEER (refused, or the other side does not know the secret), NOMEM.
+ * Fails:  INVAL (no such address), TIMEDOUT, EXCEEDS (peers_max), PEER (refused, or the other side does not know the secret), NOMEM,
+ *         NOSYS (UCX makes no worker for the peer; the driver code is UCX's status).
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_connect(struct weir_ucx *ucx, const char *address, uint16_t port,
                                                   uint64_t deadline_ns, struct weir_ucx_peer **out);

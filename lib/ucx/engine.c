@@ -22,7 +22,7 @@
 
 #define PEERS_MAX_DEFAULT     64u
 #define TRANSFERS_MAX_DEFAULT 1024u
-#define PROGRESS_MAX          256 /* calls in one round */
+#define PROGRESS_MAX          256 /* calls in one round, of one worker */
 #define EVENTS_MAX            32
 #define POLLED_MS             1 /* the thread looks so often while others progress */
 
@@ -204,9 +204,12 @@ int weir_ucx_progress(struct weir_ucx *ucx)
     unsigned done = 0;
     wu_lock(ucx);
     done += wu_poll_locked(ucx);
+    bool armed;
     do {
         done += wu_progress_locked(ucx);
-    } while (!wu_workers_arm_locked(ucx) && done < PROGRESS_MAX);
+        armed = wu_workers_arm_locked(ucx);
+    } while (!armed && done < PROGRESS_MAX);
+    if (!armed) wu_wake(ucx); /* the caller's poll must not sleep on what is left */
     wu_unlock(ucx);
     return (int)done;
 }

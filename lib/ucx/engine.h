@@ -205,6 +205,7 @@ struct weir_ucx {
     struct weir_ucx_transfer *told_first, **told_last; /* ended, with a function to call */
     struct weir_ucx_stats stat;
     bool                  told_secret, told_garbage, told_keys; /* logged once each */
+    bool                  looks_soon; /* the timer comes early, for peers that are ending */
 };
 
 /* engine.c */

@@ -26,6 +26,8 @@
 
 /* ---- the timer: heartbeats while there are peers ---- */
 
+#define ENDING_LOOK_NS WI_NS_PER_MS
+
 static uint64_t beat_ns(const struct weir_ucx *ucx)
 {
     uint64_t least =
@@ -33,18 +35,29 @@ static uint64_t beat_ns(const struct weir_ucx *ucx)
     return least / 4 + 1;
 }
 
+static struct timespec timespec_of(uint64_t ns)
+{
+    return (struct timespec){.tv_sec = (time_t)(ns / WI_NS_PER_S),
+                             .tv_nsec = (long)(ns % WI_NS_PER_S)};
+}
+
+/* The first beat after so long, then one each beat_ns(). */
+static void beat_after_locked(struct weir_ucx *ucx, uint64_t first_ns)
+{
+    struct itimerspec timer = {.it_interval = timespec_of(beat_ns(ucx)),
+                               .it_value = timespec_of(first_ns)};
+    (void)timerfd_settime(ucx->timer_fd, 0, &timer, NULL);
+}
+
 static void set_timer_locked(struct weir_ucx *ucx)
 {
-    uint64_t          ns = ucx->peers ? beat_ns(ucx) : 0;
-    struct timespec   every = {.tv_sec = (time_t)(ns / WI_NS_PER_S),
-                               .tv_nsec = (long)(ns % WI_NS_PER_S)};
-    struct itimerspec timer = {.it_interval = every, .it_value = every};
-    (void)timerfd_settime(ucx->timer_fd, 0, &timer, NULL);
+    beat_after_locked(ucx, ucx->peers ? beat_ns(ucx) : 0);
 }
 
 void wu_peers_tick_locked(struct weir_ucx *ucx)
 {
     uint64_t now_ns = weir_clock_ns();
+    ucx->looks_soon = false;
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
         uint32_t        state = wi_load(&peer->state, relaxed);
         struct wu_frame frame;
@@ -289,12 +302,14 @@ static bool step_ending(struct weir_ucx_peer *peer)
 unsigned wu_peers_settle_locked(struct weir_ucx *ucx)
 {
     unsigned               done = 0;
+    bool                   ending = false;
     struct weir_ucx_peer **link = &ucx->peers;
     while (*link) {
         struct weir_ucx_peer *peer = *link;
         if (peer->broken && wi_load(&peer->state, relaxed) < WU_PEER_ENDING)
             wu_peer_end_locked(peer, WEIR_EPEER, UCS_ERR_ENDPOINT_TIMEOUT, "UCX reports an error");
         if (wi_load(&peer->state, relaxed) == WU_PEER_ENDING) done += step_ending(peer);
+        ending |= wi_load(&peer->state, relaxed) == WU_PEER_ENDING;
         if (wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->fd < 0) {
             if (peer->exposed_count) wu_exposures_end_locked(peer, false);
             if (peer->dropped || !peer->taken) {
@@ -306,6 +321,11 @@ unsigned wu_peers_settle_locked(struct weir_ucx *ucx)
             }
         }
         link = &peer->next;
+    }
+    /* The end of an endpoint and a worker's flush go on inside progress only, and signal nothing. */
+    if (ending && !ucx->looks_soon) {
+        ucx->looks_soon = true;
+        beat_after_locked(ucx, ENDING_LOOK_NS);
     }
     return done;
 }
@@ -410,6 +430,7 @@ int weir_ucx_accept(struct weir_ucx *ucx, uint64_t deadline_ns, struct weir_ucx_
     WU_ENSURE(ucx->listen_fd >= 0, INVAL, .detail = "the engine does not listen");
     WU_ENSURE(wu_await(ucx, has_arrived, &arrival, deadline_ns, false), TIMEDOUT,
               .detail = "no peer has come");
+    if (!ucx->has_thread) wu_wake(ucx); /* its worker was not armed yet */
     *out = arrival.peer;
     return 0;
 }
@@ -470,12 +491,16 @@ int weir_ucx_connect(struct weir_ucx *ucx, const char *address, uint16_t port, u
     int  status = peer->status, error = met ? peer->error : WEIR_ETIMEDOUT;
     wu_unlock(ucx);
     if (alive) {
+        if (!ucx->has_thread) wu_wake(ucx); /* its worker was not armed yet */
         *out = peer;
         return 0;
     }
     weir_ucx_disconnect(peer);
     if (error == WEIR_ETIMEDOUT)
         return WU_FAIL(TIMEDOUT, .detail = "the handshake did not end in time");
+    if (error == WEIR_ENOSYS)
+        return WU_FAIL(NOSYS, .driver_code = status, .detail = "UCX makes no worker for the peer",
+                       .setting = "RLIMIT_NOFILE, or fewer devices in UCX_NET_DEVICES");
     return WU_FAIL(PEER, .driver_code = status,
                    .detail = "it refuses the connection, or does not know the secret");
 }

@@ -25,6 +25,7 @@ static int create(struct weir_ucx *ucx, ucp_worker_h *worker, ucp_address_t **ad
     status = ucp_worker_get_address(*worker, address, bytes);
     if (status != UCS_OK) {
         ucp_worker_destroy(*worker);
+        *worker = NULL;
         return failed("ucp_worker_get_address", status);
     }
     return 0;
