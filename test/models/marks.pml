@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * marks.pml - the marks of one record: a few entries, and a table for more streams (lib/pool/ticks.c)
+ * marks.pml - the marks of one record: a few entries, and pieces of more (lib/pool/ticks.c, marks.h)
  *
  * What is modelled
  *   wi_mark_reserve() before an operation is queued, wi_mark_also() after it, and the look for the first mark
- *   that has not passed. An entry is one word, stream | tick; the table is made on first need by a
- *   compare-and-swap, and holds one tick for each stream. A stream is a tick counter that is closed at any time,
- *   and passes what it has closed: how that is done is ticks.pml's.
+ *   that has not passed. An entry is one word, stream | tick. Where no entry can be had, a piece whose first entry is the
+ *   asker's is put at the end of the chain by a compare-and-swap; who loses looks again. A stream is a tick
+ *   counter that is closed at any time, and passes what it has closed: how that is done is ticks.pml's.
  *
  * What is asserted
  *   room     a mark that was reserved finds its place, so marking cannot fail after the operation is queued
@@ -15,7 +15,7 @@
  *
  * Assumed: sequential consistency.
  *
- * Shape: STREAMS, ENTRIES, HOLDERS (threads that use the record at once), OPERATIONS of each, CLOSES (ticks of
+ * Shape: STREAMS, ENTRIES, PIECE (entries of each piece), HOLDERS (threads that use the record at once), OPERATIONS of each, CLOSES (ticks of
  * each stream that are closed unasked), FILLED (an entry is taken already). BUG_...: a planted bug.
  */
 #ifndef STREAMS
@@ -23,6 +23,9 @@
 #endif
 #ifndef ENTRIES
 #define ENTRIES 1
+#endif
+#ifndef PIECE
+#define PIECE 1
 #endif
 #ifndef HOLDERS
 #define HOLDERS 2
@@ -34,13 +37,12 @@
 #define CLOSES 1
 #endif
 
-#define TABLE ENTRIES       /* a place: an entry, the table, or */
-#define NONE  (ENTRIES + 1)
+#define PLACES (ENTRIES + (STREAMS + HOLDERS) * PIECE) /* two holders may each give one stream a place */
+#define NONE   PLACES
 
-byte owner[ENTRIES]; /* stream + 1; one word with tick */
-byte tick[ENTRIES];
-byte table;          /* whose table was installed; 0: none */
-byte more[(HOLDERS + 1) * STREAMS];
+byte owner[PLACES]; /* stream + 1; one word with tick */
+byte tick[PLACES];
+byte places = ENTRIES; /* that there are: those in the record, and those of pieces in the chain */
 
 byte open[STREAMS], passed[STREAMS], queued[STREAMS], done_to[STREAMS];
 bit  wanted[STREAMS];
@@ -48,15 +50,13 @@ byte used[STREAMS]; /* ghost: the last operation on the record */
 byte holders = HOLDERS;
 bit  released;
 
-#define ROW(s) (table * STREAMS + (s))
-
 inline find(s)
 {
     place = 0;
     do
-    :: atomic { place == ENTRIES -> place = (table -> TABLE : NONE); break }
-    :: atomic { place < ENTRIES && owner[place] == s + 1 -> break }
-    :: atomic { place < ENTRIES && owner[place] != s + 1 -> place++ }
+    :: atomic { place == places -> place = NONE; break }
+    :: atomic { place < places && owner[place] == s + 1 -> break }
+    :: atomic { place < places && owner[place] != s + 1 -> place++ }
     od
 }
 
@@ -65,8 +65,8 @@ inline claim(s)
 {
     place = 0;
     do
-    :: atomic { place == ENTRIES -> place = NONE; break }
-    :: atomic { place < ENTRIES -> saw = owner[place]; saw_tick = tick[place] }
+    :: atomic { place == places -> place = NONE; break }
+    :: atomic { place < places -> saw = owner[place]; saw_tick = tick[place] }
         if
         :: atomic { saw == 0 -> skip }
 #ifdef BUG_CLAIM_PASSED
@@ -98,28 +98,45 @@ inline claim(s)
     saw_tick = 0
 }
 
+/* The end of the chain was at `place`. */
+inline add_piece(s)
+{
+    place = places;
+    assert(place < PLACES);
+#ifdef BUG_PIECE_STORE
+    /* Over one that another has put there meanwhile. */
+    atomic {
+        owner[place] = s + 1;
+        tick[place] = 0;
+        places = place + PIECE
+    }
+#else
+    atomic {
+        if
+        :: places == place ->
+            owner[place] = s + 1;
+            tick[place] = 0;
+            places = place + PIECE
+        :: else
+        fi
+    }
+#endif
+}
+
 inline reserve(s)
 {
-    find(s);
-    if
-    :: place != NONE
-    :: place == NONE ->
-        claim(s);
+    do
+    :: find(s);
         if
-        :: place != NONE
+        :: place != NONE -> break
         :: place == NONE ->
-#ifdef BUG_TABLE_STORE
-            table = me + 1
-#else
-            atomic {
-                if
-                :: table == 0 -> table = me + 1
-                :: else
-                fi
-            }
-#endif
+            claim(s);
+            if
+            :: place != NONE -> break
+            :: place == NONE -> add_piece(s)
+            fi
         fi
-    fi;
+    od;
     place = 0
 }
 
@@ -129,22 +146,16 @@ inline mark(s)
     find(s);
     assert(place != NONE);
 #ifdef BUG_PLAIN_MARK
-    if
-    :: place == TABLE -> more[ROW(s)] = now
-    :: place < ENTRIES -> atomic { owner[place] = s + 1; tick[place] = now }
-    fi;
+    atomic { owner[place] = s + 1; tick[place] = now };
 #else
-    if
-    :: atomic { place == TABLE -> more[ROW(s)] = (more[ROW(s)] < now -> now : more[ROW(s)]) }
-    :: atomic { place < ENTRIES -> /* the words are compared whole */
-            if
-            :: owner[place] < s + 1 || (owner[place] == s + 1 && tick[place] < now) ->
-                owner[place] = s + 1;
-                tick[place] = now
-            :: else
-            fi
-        }
-    fi;
+    atomic { /* the words are compared whole */
+        if
+        :: owner[place] < s + 1 || (owner[place] == s + 1 && tick[place] < now) ->
+            owner[place] = s + 1;
+            tick[place] = now
+        :: else
+        fi
+    };
 #endif
     now = 0;
     place = 0
@@ -176,23 +187,14 @@ proctype holder(byte me)
         do
         :: place = 0;
             do
+#ifdef BUG_PIECES_IGNORED
             :: atomic { place == ENTRIES -> break }
-            :: atomic { place < ENTRIES && owner[place] && passed[owner[place] - 1] < tick[place] -> s = owner[place]; break }
-            :: atomic { place < ENTRIES && !(owner[place] && passed[owner[place] - 1] < tick[place]) -> place++ }
-            od;
-            if
-            :: s
-            :: !s
-#ifndef BUG_TABLE_IGNORED
-                ;
-                place = 0;
-                do
-                :: atomic { place == STREAMS || table == 0 -> break }
-                :: atomic { place < STREAMS && table && passed[place] < more[ROW(place)] -> s = place + 1; break }
-                :: atomic { place < STREAMS && table && passed[place] >= more[ROW(place)] -> place++ }
-                od
+#else
+            :: atomic { place == places -> break }
 #endif
-            fi;
+            :: atomic { place < places && owner[place] && passed[owner[place] - 1] < tick[place] -> s = owner[place]; break }
+            :: atomic { place < places && !(owner[place] && passed[owner[place] - 1] < tick[place]) -> place++ }
+            od;
             if
             :: s == 0 -> break
             :: s != 0 ->
