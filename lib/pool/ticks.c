@@ -48,8 +48,8 @@ static _Atomic uint64_t *find_mark(struct wi_record *record, uint32_t number)
  */
 static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_stream *stream)
 {
-    uint64_t     mine = wi_mark_make(stream->number, 0);
-    bool         alone = !(wi_load(&record->attention, relaxed) & WI_ATTENTION_TIERED);
+    uint64_t        mine = wi_mark_make(stream->number, 0);
+    bool            alone = !(wi_load(&record->attention, relaxed) & WI_ATTENTION_TIERED);
     struct wi_marks piece = wi_marks_first(record);
     do {
         for (unsigned i = 0; i < piece.count; i++) {
@@ -65,7 +65,7 @@ static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_st
 /* A piece with the mark of `stream`, at the end. Should another thread add one first, the caller finds room in that one. */
 static int add_piece(struct wi_record *record, const struct wi_stream *stream)
 {
-    struct wi_marks piece = wi_marks_first(record);
+    struct wi_marks        piece = wi_marks_first(record);
     struct wi_record_more *more = wi_calloc(1, sizeof *more), *none = NULL;
     if (!more)
         return WI_FAIL(NOMEM, .call = "calloc", .limit = "streams that mark one buffer without an allocation",
@@ -361,7 +361,7 @@ bool wi_marks_settled(struct wi_record *record)
 bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
 {
     struct wi_context *context = context_of(record);
-    struct wi_marks piece = wi_marks_first(record);
+    struct wi_marks    piece = wi_marks_first(record);
     size_t             capacity = WI_MARKS, count = 0;
     while (wi_marks_next(&piece)) capacity += piece.count;
     uint64_t *marks = wi_alloc(capacity * sizeof *marks);
@@ -384,7 +384,7 @@ bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
 static uint64_t first_pending(struct wi_record *record)
 {
     struct wi_context *context = context_of(record);
-    struct wi_marks piece = wi_marks_first(record);
+    struct wi_marks    piece = wi_marks_first(record);
     do {
         for (unsigned i = 0; i < piece.count; i++) {
             uint64_t mark = wi_load(&piece.mark[i], relaxed);

@@ -51,6 +51,7 @@ static void beat_after_locked(struct weir_ucx *ucx, uint64_t first_ns)
 
 static void set_timer_locked(struct weir_ucx *ucx)
 {
+    ucx->looks_soon = false;
     beat_after_locked(ucx, ucx->peers ? beat_ns(ucx) : 0);
 }
 
