@@ -131,7 +131,7 @@ Test(clear, beside_work_loses_nothing)
     wi_store(&stop, 1, relaxed);
     for (int i = 0; i < 4; i++) pthread_join(thread[i], NULL);
     cr_assert_eq(weir_pool_clear(pool), 0);
-    cr_assert_eq(pool_stats(pool).free, pool_stats(pool).total);
+    eventually(pool_stats(pool).free == pool_stats(pool).total); /* a growth may be under way */
     close_pool();
 }
 

@@ -265,10 +265,12 @@ Test(command, grows_under_load)
 Test(command, sees_memory_that_is_reused_too_early)
 {
     for (int seed = 1; seed <= 2; seed++) {
-        expect(weir("replay --seconds 1 --threads 16 --speedup max --plant early-reuse --seed %d "
-                    "--json run.json",
-                    seed),
-               1);
+        int status = 0; /* a run that served nothing in its second, on a busy machine, has seen nothing */
+        for (int i = 0; i < 5 && status == 0; i++)
+            status = weir("replay --seconds %d --threads 16 --speedup max --plant early-reuse --seed %d "
+                          "--json run.json",
+                          i + 1, seed);
+        expect(status, 1);
         expect_text("corrupt");
         cr_assert(number_in_file("corrupt") > 0);
         cr_assert(number_in_file("corrupt_steps") > 0);
