@@ -10,7 +10,7 @@
  *     fault_sweep [--part driver|lost|load|memory|system] [--only call] [--stride n] [--verbose]
  *                 [--plant leak|object|reuse|silence]      a bug that it must find
  *
- * A few minutes for everything; --stride 5 takes every fifth use. Children do the work, because a lost device and a
+ * A few minutes for everything; --stride 5 takes every fifth use, and of a driver call's results one in turn. Children do the work, because a lost device and a
  * driver that did not load stay so. Exit code: 0 all is well, 1 a promise was broken.
  */
 #include "fault_cycle.h"
@@ -272,7 +272,10 @@ struct plan {
     const char *only; /* NULL: all */
 };
 
-static int sweep_driver(const struct plan *plan, uint32_t result, uint32_t flags)
+#define RESULTS    3
+#define EVERY_TURN RESULTS /* this result is for each call, whatever the stride */
+
+static int sweep_driver(const struct plan *plan, size_t turn, uint32_t result, uint32_t flags)
 {
     int broken = 0;
     for (size_t i = 0; i < WI_ARRAY_COUNT(symbols); i++) {
@@ -281,7 +284,7 @@ static int sweep_driver(const struct plan *plan, uint32_t result, uint32_t flags
                                 /* A context that was not popped stays on the thread's stack. */
                                 .fresh = strcmp(symbols[i], "cuCtxPopCurrent") == 0,
                                 .silent_ok = may_be_silent(symbols[i])};
-        if (!is_swept(i)) continue;
+        if (!is_swept(i) || (stride > 1 && turn < RESULTS && i % RESULTS != turn)) continue;
         if (!plan->only || strcmp(plan->only, symbols[i]) == 0) broken += sweep(&target);
     }
     return broken;
@@ -325,11 +328,11 @@ static int run_plan(const struct plan *plan)
 {
     int broken = 0;
     if (chosen(plan, "driver")) {
-        broken += sweep_driver(plan, WI_CU_OUT_OF_MEMORY, 0);
-        broken += sweep_driver(plan, WI_CU_NOT_SUPPORTED, 0);
-        broken += sweep_driver(plan, WI_CU_UNKNOWN, 0);
+        static const uint32_t results[RESULTS] = {WI_CU_OUT_OF_MEMORY, WI_CU_NOT_SUPPORTED, WI_CU_UNKNOWN};
+        for (size_t turn = 0; turn < RESULTS; turn++)
+            broken += sweep_driver(plan, turn, results[turn], 0);
     }
-    if (chosen(plan, "lost")) broken += sweep_driver(plan, WI_CU_ILLEGAL_ADDRESS, FAKECUDA_STICKY);
+    if (chosen(plan, "lost")) broken += sweep_driver(plan, EVERY_TURN, WI_CU_ILLEGAL_ADDRESS, FAKECUDA_STICKY);
     if (chosen(plan, "load")) broken += sweep_load(plan);
     if (chosen(plan, "memory")) broken += sweep_system(plan, FAULT_allocation, FAULT_allocation);
     if (chosen(plan, "system")) broken += sweep_system(plan, FAULT_mmap, FAULT_CALLS_COUNT - 1);

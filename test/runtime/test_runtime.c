@@ -110,9 +110,9 @@ Test(runtime, idle_it_wakes_nobody)
     ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 2), &pool));
     ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
     ok(weir_buffer_release(buffer));
-    nanosleep(&(struct timespec){.tv_sec = 2}, NULL);
+    nanosleep(&(struct timespec){.tv_sec = 1}, NULL);
     ok(weir_runtime_stats_read(rt, &before));
-    nanosleep(&(struct timespec){.tv_sec = 10}, NULL);
+    nanosleep(&(struct timespec){.tv_sec = 5}, NULL);
     ok(weir_runtime_stats_read(rt, &after));
     cr_assert_eq(after.keeper_wakeups, before.keeper_wakeups);
     cr_assert_eq(after.monitor_wakeups, before.monitor_wakeups);
