@@ -173,13 +173,13 @@ static int weir(const char *arguments)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Chats over ten minutes: some shared prompts, each with a tail of its own that is asked for again. */
-static void write_chats(void)
+/* Chats, a request a second: some shared prompts, each with a tail of its own that is asked for again. */
+static void write_chats(unsigned requests)
 {
     FILE    *out = fopen("trace", "w");
     unsigned seed = 5;
     cr_assert(out);
-    for (unsigned request = 0; request < 600; request++) {
+    for (unsigned request = 0; request < requests; request++) {
         unsigned chat = (seed = seed * 1103515245 + 12345) >> 16 & 63;
         for (unsigned block = 0; block < 4; block++) fprintf(out, "%u,%u,%u\n", request * 1000, chat % 4 * 4 + block, request);
         for (unsigned block = 0; block < 6; block++) fprintf(out, "%u,%u,%u\n", request * 1000, 100 + chat * 6 + block, request);
@@ -204,7 +204,7 @@ static double at(const json_t *object, const char *key)
 
 Test(blocks, reports_every_key)
 {
-    write_chats();
+    write_chats(600);
     cr_assert_eq(weir("trace --budget 10% --pinned-budget 0.2 --cost 0.1 --block-bytes 1024 --json run.json"), 0);
     json_t *run = load("run.json");
     cr_assert_eq(at(run, "accesses"), 6000);
@@ -234,7 +234,7 @@ Test(blocks, does_not_depend_on_threads_but_on_the_policy)
 {
     static const char *const policies[] = {"hazard", "lru", "static"};
     double                   rehit[3];
-    write_chats();
+    write_chats(200);
     for (int i = 0; i < 3; i++) {
         char arguments[200];
         for (int threads = 1; threads <= 7; threads += 6) {
@@ -258,7 +258,7 @@ Test(blocks, does_not_depend_on_threads_but_on_the_policy)
 
 Test(blocks, refuses_wrong_usage)
 {
-    write_chats();
+    write_chats(200);
     cr_assert_eq(weir("trace --budget 0.001"), 2, "less than one object");
     cr_assert_eq(weir("trace --budget 120%"), 2);
     cr_assert_eq(weir("trace --policy fortune"), 2);
