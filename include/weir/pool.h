@@ -109,6 +109,42 @@ enum weir_preempt_answer {
  */
 typedef uint32_t weir_preempt_fn(void *ctx, struct weir_buffer *buffer, uint64_t user);
 
+/* What a pool asks of its memory source. Lives for the call only. */
+struct weir_memory_request {
+    size_t   struct_size;
+    size_t   bytes;           /* whole pages */
+    size_t   alignment_bytes; /* of its first byte: a page */
+    uint64_t numa_mask;       /* as in weir_pool_opts; 0: none was given */
+};
+
+/*
+ * Host memory for the buffers of a pool: readable, writable, and nobody else's until it is given back. 0: *out is set.
+ * Negative: there is none; the growth fails with that code, and nothing is left behind.
+ */
+typedef int weir_memory_take_fn(void *ctx, const struct weir_memory_request *request, void **out);
+
+/* Nothing reaches the memory any more: once for each that was taken, with the address and the length of then. */
+typedef void weir_memory_give_fn(void *ctx, void *address, size_t bytes);
+
+/*
+ * Where a pool's memory comes from, in the place of the system: memory that others have mapped, that an engine has registered,
+ * or that is special otherwise. One piece for each slab.
+ *
+ * The pool populates the memory (what is in it may be lost), pins it as it does its own, and charges it to the same budget. It is
+ * neither bound to NUMA nodes nor advised, and is not looked for among what the system has available: that is the source's part. Memory
+ * that a lost device may still reach, or that holds quarantined buffers, is never given back.
+ *
+ * Both are called on whichever thread grows or shrinks, as slab hooks are (weir/slab.h): of a pool one at a time, of several pools at
+ * once. They may block, and must not call what makes, grows, shrinks or ends a pool of the runtime. A pool that was destroyed
+ * may give back later: by the end of weir_runtime_destroy() at the latest.
+ */
+struct weir_memory_source {
+    size_t               struct_size;
+    weir_memory_take_fn *take;
+    weir_memory_give_fn *give;
+    void                *ctx;
+};
+
 struct weir_pool_opts {
     size_t      struct_size;
     const char *name;                 /* copied; shown in stats, logs and leak reports; NULL: "pool" */
@@ -132,6 +168,7 @@ struct weir_pool_opts {
     void       *progress_ctx;
     uint64_t    sample_every;         /* measure the device time of one copy in so many of each buffer, the first
                                          included; 0: 1024; UINT64_MAX: the first only */
+    const struct weir_memory_source *source; /* of host memory; copied; NULL: the system */
 };
 
 /* Read-only for callers. Only weir allocates it, so fields may be appended. */
@@ -167,7 +204,7 @@ static inline struct weir_slice weir_slice_all(struct weir_buffer *buffer)
  *
  * Thread:   any.  Progress: blocks (pins memory).
  * Owner:    the caller, until weir_pool_destroy().
- * Fails:    INVAL, OPTS, EXCEEDS (names the budget), NOMEM, DEVMEM, DEVICE, CLOSED, CANCELED, FORKED.
+ * Fails:    INVAL, OPTS, EXCEEDS (names the budget), NOMEM, DEVMEM, DEVICE, CLOSED, CANCELED, FORKED; or what the source answered.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts,
                                               struct weir_pool **out);
@@ -425,7 +462,8 @@ WEIR_API WEIR_MUST_CHECK int weir_buffer_find(struct weir_runtime *rt, const voi
 /*
  * weir_pool_reserve - grow now to at least buffers, at most buffers_max; what was made is free when it returns
  *
- * Progress: blocks (pins memory).  Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED, FORKED, INVAL.
+ * Progress: blocks (pins memory).  Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, CANCELED, FORKED, INVAL; or what the source
+ * of the pool's memory answered.
  */
 WEIR_API WEIR_MUST_CHECK int weir_pool_reserve(struct weir_pool *pool, size_t buffers);
 

@@ -53,6 +53,7 @@ struct wi_slab_opts {
     size_t            chunk_bytes_max; /* whole pages; 0: WI_CHUNK_BYTES_MAX */
     uint32_t          threads_max;     /* that populate; 0: as many as pay */
     uint32_t          reserved;
+    const struct weir_memory_source *source; /* of host memory; NULL: the system. Not together with `at` */
     void             *at; /* where, in addresses that the caller has reserved (memory/range.h); NULL: anywhere */
     size_t           *abandoned; /* given the bytes that a failure could not undo; or NULL */
     /*
@@ -82,6 +83,7 @@ struct wi_slab {
     uint32_t          memory;       /* enum weir_memory: the actual kind */
     uint32_t          driver_owned; /* 1: host_alloc made it */
     bool              fixed;        /* in reserved addresses, which stay reserved when it goes */
+    struct weir_memory_source source; /* give NULL: the memory is the system's */
     uint64_t         *chunk_device; /* device address of each chunk; 0: not registered */
 
     /* slab_hooks.h; under its lock, but for shown_in: the slab's owner asks whether it is shown. */
@@ -106,8 +108,10 @@ struct wi_block {
  * budget is hard: it is not a reason to fall back. Populating runs ahead of registering on threads
  * of its own.
  *
+ * Memory of a source is given back whole, or stays whole: bytes abandoned are then all of the slab's.
+ *
  * Fails: EXCEEDS, NOMEM, DEVMEM, DEVICE, INVAL, CANCELED, NOSYS (neither registering nor
- * host_alloc). On failure nothing is left behind, budget included, but for what wi_slab_destroy()
+ * host_alloc), or what the source answered. On failure nothing is left behind, budget included, but for what wi_slab_destroy()
  * would abandon.
  */
 int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out);

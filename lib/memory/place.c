@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "memory/limits.h"
+#include "memory/source.h"
 #include "memory/numa.h"
 #include "memory/populate.h"
 
@@ -132,6 +133,13 @@ static int map(struct wi_slab *slab)
     return 0;
 }
 
+static int obtain(struct wi_placing *placing)
+{
+    struct wi_slab *slab = placing->slab;
+    if (slab->source.give) return wi_source_take(slab, placing->opts->numa_mask);
+    return slab->fixed ? map_fixed(slab, placing->opts->at) : map(slab);
+}
+
 static int pin_chunk(struct wi_placing *placing, size_t chunk)
 {
     struct wi_slab   *slab = placing->slab;
@@ -173,12 +181,13 @@ int wi_place_mapped(struct wi_placing *placing, bool pin)
 {
     struct wi_slab     *slab = placing->slab;
     struct wi_populate *crew = NULL;
-    WI_TRY(slab->fixed ? map_fixed(slab, placing->opts->at) : map(slab));
+    WI_TRY(obtain(placing));
     struct wi_populate_opts opts = {
         .base = slab->base,
         .bytes = slab->map_bytes,
         .nodes = placing->nodes,
         .threads_max = placing->opts->threads_max,
+        .unadvised = slab->source.give != NULL,
     };
     int err = bind(placing);
     if (err == 0) err = wi_populate_start(&opts, &crew);
@@ -234,12 +243,16 @@ static size_t release_mapped(struct wi_slab *slab)
             slab->chunk_device[chunk] = 0;
             if (chunk + 1 < slab->chunks) pause_between_chunks();
         }
+        if (slab->source.give) continue;
         if (slab->fixed)
             unmap_fixed(base, bytes);
         else
             unmap(base, bytes);
     }
-    return abandoned;
+    if (!slab->source.give) return abandoned;
+    if (abandoned > 0) return slab->map_bytes;
+    slab->source.give(slab->source.ctx, slab->base, slab->map_bytes);
+    return 0;
 }
 
 size_t wi_place_release(struct wi_slab *slab)

@@ -163,7 +163,7 @@ int wi_populate_start(const struct wi_populate_opts *opts, struct wi_populate **
     crew->nodes = opts->nodes;
     pthread_mutex_init(&crew->lock, NULL);
     pthread_cond_init(&crew->progress, NULL);
-    if (opts->bytes >= WI_HUGE_PAGE_BYTES && madvise(opts->base, opts->bytes, MADV_HUGEPAGE) == 0)
+    if (!opts->unadvised && opts->bytes >= WI_HUGE_PAGE_BYTES && madvise(opts->base, opts->bytes, MADV_HUGEPAGE) == 0)
         wi_store(&crew->huge, 1, relaxed);
 
     unsigned threads = wi_populate_threads(opts->bytes, opts->threads_max);

@@ -37,7 +37,8 @@ struct wi_populate_opts {
     size_t   bytes;       /* whole pages */
     uint64_t nodes;       /* fill from CPUs of these nodes; 0: from any */
     uint32_t threads_max; /* the creator included; 0: as many as pay */
-    uint32_t reserved;
+    bool     unadvised;   /* ask for no huge pages */
+    uint8_t  reserved[3];
 };
 
 struct wi_populate;

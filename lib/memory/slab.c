@@ -75,7 +75,7 @@ static int place_pinned(struct wi_placing *placing)
 {
     struct wi_slab *slab = placing->slab;
     int             err = wi_place_mapped(placing, true);
-    if (err == WEIR_ENOSYS && !slab->fixed && other_way_is_open(placing)) {
+    if (err == WEIR_ENOSYS && !slab->fixed && !slab->source.give && other_way_is_open(placing)) {
         struct wi_slab chunked = *slab;
         char           text[256];
         (void)weir_error_text(text, sizeof text);
@@ -112,8 +112,10 @@ static int place(struct wi_placing *placing)
         WI_ENSURE(!wi_load(&device->lost, acquire), DEVICE,
                   .detail = "no slab is made for a lost device");
     if (slab->memory == WEIR_MEMORY_DEVICE) return wi_place_device(placing);
-    WI_TRY(wi_memory_suffices(slab->map_bytes));
-    WI_TRY(wi_place_nodes(placing));
+    if (!slab->source.give) {
+        WI_TRY(wi_memory_suffices(slab->map_bytes));
+        WI_TRY(wi_place_nodes(placing));
+    }
     return slab->memory == WEIR_MEMORY_PINNED ? place_pinned(placing)
                                               : wi_place_mapped(placing, false);
 }
@@ -143,7 +145,9 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out)
         .memory = opts->memory ? opts->memory : WEIR_MEMORY_PINNED,
         .fixed = opts->at != NULL,
     };
+    if (opts->source) plan.source = *opts->source;
     wi_assert(!plan.fixed || plan.memory != WEIR_MEMORY_DEVICE);
+    wi_assert(!opts->source || (plan.source.give && !plan.fixed && plan.memory != WEIR_MEMORY_DEVICE));
     WI_ENSURE(plan.memory <= WEIR_MEMORY_PAGEABLE, INVAL, .detail = "no such kind of memory",
               .wanted = plan.memory);
     size_t chunk_bytes_max = opts->chunk_bytes_max ? opts->chunk_bytes_max : WI_CHUNK_BYTES_MAX;

@@ -68,17 +68,31 @@ static int fill_defaults(struct weir_pool_opts *opts)
     return 0;
 }
 
+static int import_source(struct weir_pool_opts *opts, struct weir_memory_source *copy)
+{
+    if (!opts->source) return 0;
+    WI_TRY(wi_options_import(copy, sizeof *copy, opts->source, "weir_memory_source"));
+    WI_ENSURE(copy->take, INVAL, .detail = "the memory source has no take");
+    WI_ENSURE(copy->give, INVAL, .detail = "the memory source has no give");
+    WI_ENSURE(opts->memory != WEIR_MEMORY_DEVICE, INVAL, .setting = "weir_pool_opts.memory",
+              .detail = "a memory source is for host memory");
+    opts->source = copy;
+    return 0;
+}
+
 /* ---- life ---- */
 
 int weir_pool_create(struct weir_runtime *rt, const struct weir_pool_opts *opts, struct weir_pool **out)
 {
-    struct weir_pool_opts filled;
+    struct weir_pool_opts     filled;
+    struct weir_memory_source source;
     WI_UNCANCELLABLE;
     WI_ENSURE(rt, INVAL, .detail = "runtime is NULL");
     WI_ENSURE(out, INVAL, .detail = "out is NULL");
     WI_TRY(wi_process_check());
     WI_TRY(wi_options_import(&filled, sizeof filled, opts, "weir_pool_opts"));
     WI_TRY(fill_defaults(&filled));
+    WI_TRY(import_source(&filled, &source));
     WI_ENSURE(!wi_load(&wi_context_of(rt)->device->lost, relaxed), DEVICE,
               .detail = "the device was lost; rebuild the runtime");
     if (filled.preempt) WI_TRY(wi_callbacks_start(&wi_context_of(rt)->callbacks));

@@ -56,6 +56,7 @@ static int make_stretch(struct weir_pool *pool, size_t count, weir_progress_fn *
         .memory = memory,
         .flags = pool->opts.flags & WEIR_POOL_PAGEABLE_OK ? WI_SLAB_PAGEABLE_OK : 0,
         .numa_mask = pool->opts.numa_mask,
+        .source = pool->opts.source,
         .progress = progress,
         .ctx = pool->opts.progress_ctx,
     };

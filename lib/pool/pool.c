@@ -150,6 +150,8 @@ int wi_pool_make(const struct wi_pool_spec *spec, struct weir_pool **out)
     wi_pool_zero_stat(pool);
     snprintf(pool->name, sizeof pool->name, "%s", spec->opts->name ? spec->opts->name : "pool");
     pool->opts.name = pool->name;
+    if (spec->opts->source) pool->source = *spec->opts->source;
+    if (spec->opts->source) pool->opts.source = &pool->source;
 
     bool fifo = pool->opts.strategy == WEIR_STRATEGY_ROUND_ROBIN ||
                 pool->opts.strategy == WEIR_STRATEGY_LEAST_RECENT;

@@ -67,6 +67,7 @@ struct weir_pool {
     uint32_t                stream_class;
     uint32_t                event_flags;
     struct weir_pool_opts   opts; /* buffers: with defaults filled in */
+    struct weir_memory_source source; /* where opts.source points, if anywhere */
     struct wi_stream_class *streams; /* of stream pools: stream_class.h */
     struct wi_record_range  range;
     _Atomic uint64_t        leases_before; /* leases given on these records in earlier pools, or before a clear */
