@@ -73,6 +73,19 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_create(struct weir_runtime *rt, const 
  */
 WEIR_UCX_API void weir_ucx_destroy(struct weir_ucx *ucx);
 
+/*
+ * weir_ucx_memory - where a pool gets memory that UCX allocates: weir_pool_opts.source
+ *
+ * Such memory is registered as it is made, once a slab, also where it is never offered. Over shared memory a peer maps it, and
+ * puts and gets are copies by the CPU without a system call; pools with memory of the system's go through cma there. NULL for NULL.
+ *
+ * Pools may give it back after weir_ucx_destroy(), and keep it until then; what is asked for after that is answered CLOSED, or NOMEM
+ * where UCX has none (over shared memory, /dev/shm is full).
+ *
+ * Progress: wait-free.  Owner: the engine; not used for new pools after weir_ucx_destroy().  Fails: never.
+ */
+WEIR_UCX_API const struct weir_memory_source *weir_ucx_memory(struct weir_ucx *ucx);
+
 /* What peers may do with an offered pool. 0: nothing; its buffers are only sources and targets of the caller's own transfers. */
 enum weir_ucx_access { WEIR_UCX_GET = 1, WEIR_UCX_PUT = 2 };
 

@@ -350,6 +350,7 @@ static int open_ucx(struct weir_ucx *ucx)
     status = ucp_init(&params, config, &ucx->context);
     ucp_config_release(config);
     if (status != UCS_OK) return ucx_failed("ucp_init", status);
+    WI_TRY(wu_memory_begin(ucx));
     return wu_worker_try(ucx);
 }
 
@@ -399,7 +400,8 @@ static void close_fd(int fd)
 
 static void free_engine(struct weir_ucx *ucx)
 {
-    if (ucx->context) ucp_cleanup(ucx->context);
+    if (ucx->memory) wu_memory_end(ucx->memory, ucx->context);
+    else if (ucx->context) ucp_cleanup(ucx->context);
     close_fd(ucx->poll_fd);
     close_fd(ucx->wake_fd);
     close_fd(ucx->timer_fd);

@@ -3,6 +3,7 @@
  * engine.h - what the parts of libweir_ucx share; see weir/ucx.h for what it does
  *
  *   engine.c    the object, its thread, progress and waiting
+ *   memory.c    memory for pools, allocated by UCX
  *   slab.c      offered pools: slabs are registered, announced to peers, and taken back
  *   link.c      the control connection: frames, handshake, heartbeat
  *   peer.c      peers: meeting, failing, ending; exposures
@@ -75,6 +76,7 @@ struct wu_slab {
     uint32_t        access;
     bool            going; /* peers have been told */
     ucp_mem_h       memory;
+    bool            registered; /* here; else it came from the engine's own memory, registered */
     void           *key; /* packed */
     size_t          key_bytes;
 };
@@ -184,6 +186,7 @@ struct weir_ucx {
 
     pthread_mutex_t lock;
     ucp_context_h   context;
+    struct wu_memory *memory; /* what weir_ucx_memory() gives */
     char            workers_mark; /* its address marks a worker's event in poll_fd */
 
     int              poll_fd;   /* epoll: all of the below */
@@ -241,6 +244,13 @@ bool wu_random(void *into, size_t bytes);
 bool wu_prove(const void *key, size_t key_bytes, const struct wu_bytes *parts, size_t count, uint8_t out[WU_PROOF_BYTES]);
 bool wu_same_proof(const uint8_t *one, const uint8_t *other, size_t bytes);
 void wu_wipe(void *memory, size_t bytes);
+
+/* memory.c */
+int wu_memory_begin(struct weir_ucx *ucx);
+/* No more is taken. The context ends with the last piece that pools have; NULL: it stays for good, as the pieces do. */
+void wu_memory_end(struct wu_memory *memory, ucp_context_h context);
+/* The registration of memory that was taken; NULL: it was not. */
+ucp_mem_h wu_memory_find_locked(const struct weir_ucx *ucx, uint64_t address, uint64_t bytes);
 
 /* slab.c */
 struct wu_slab *wu_slab_find_locked(struct weir_ucx *ucx, uint64_t address, uint64_t bytes);

@@ -48,8 +48,7 @@ void wu_slabs_announce_locked(struct weir_ucx_peer *peer)
     announce_all_locked(peer, peer->ucx->slabs);
 }
 
-static int register_locked(struct weir_ucx *ucx, struct wu_slab *slab,
-                           const struct weir_slab_info *info)
+static int map_locked(struct weir_ucx *ucx, struct wu_slab *slab, const struct weir_slab_info *info)
 {
     ucp_mem_map_params_t params = {
         .field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH |
@@ -63,14 +62,32 @@ static int register_locked(struct weir_ucx *ucx, struct wu_slab *slab,
         (void)weir_runtime_info_read(ucx->rt, &runtime);
         if (!(runtime.flags & WEIR_INFO_DEVICE_IS_HOST)) params.memory_type = UCS_MEMORY_TYPE_CUDA;
     }
+    slab->memory = wu_memory_find_locked(ucx, slab->from, slab->bytes);
+    if (slab->memory) return 0;
     ucs_status_t status = ucp_mem_map(ucx->context, &params, &slab->memory);
     if (status != UCS_OK)
         return WU_FAIL(NOSYS, .call = "ucp_mem_map", .driver_code = status,
                        .detail = ucs_status_string(status), .wanted = slab->bytes);
-    status = ucp_rkey_pack(ucx->context, slab->memory, &slab->key, &slab->key_bytes);
+    slab->registered = true;
+    ucx->stat.registrations++;
+    return 0;
+}
+
+static void unmap_locked(struct weir_ucx *ucx, struct wu_slab *slab)
+{
+    if (!slab->registered) return;
+    (void)ucp_mem_unmap(ucx->context, slab->memory);
+    ucx->stat.unregistrations++;
+}
+
+static int register_locked(struct weir_ucx *ucx, struct wu_slab *slab,
+                           const struct weir_slab_info *info)
+{
+    WI_TRY(map_locked(ucx, slab, info));
+    ucs_status_t status = ucp_rkey_pack(ucx->context, slab->memory, &slab->key, &slab->key_bytes);
     if (status == UCS_OK && slab->key_bytes <= WU_FRAME_MAX / 2) return 0;
     if (status == UCS_OK) ucp_rkey_buffer_release(slab->key);
-    (void)ucp_mem_unmap(ucx->context, slab->memory);
+    unmap_locked(ucx, slab);
     return WU_FAIL(NOSYS, .call = "ucp_rkey_pack", .driver_code = status,
                    .detail = "no key for other processes");
 }
@@ -91,7 +108,6 @@ static int on_commit(void *ctx, const struct weir_slab_info *info)
         slab->name = ++ucx->slab_names;
         slab->next = ucx->slabs;
         ucx->slabs = slab;
-        ucx->stat.registrations++;
         for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
             if (wi_load(&peer->state, relaxed) == WU_PEER_ALIVE) announce_locked(peer, slab);
         }
@@ -174,8 +190,7 @@ static void on_decommit(void *ctx, const struct weir_slab_info *info)
     wu_require(*link == slab);
     *link = slab->next;
     ucp_rkey_buffer_release(slab->key);
-    (void)ucp_mem_unmap(ucx->context, slab->memory);
-    ucx->stat.unregistrations++;
+    unmap_locked(ucx, slab);
     wu_unlock_quiet(ucx);
     wu_free(slab);
 }

@@ -5,6 +5,7 @@
 
 #include "pool/fixture.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <weir/ucx.h>
 
@@ -26,13 +27,21 @@ static inline struct weir_ucx_stats ucx_stats(struct weir_ucx *ucx)
     return stats;
 }
 
+/* UCX_TEST_MEMORY=ucx: the pools' memory is UCX's. */
+static inline const struct weir_memory_source *source_of(struct weir_ucx *ucx)
+{
+    const char *memory = getenv("UCX_TEST_MEMORY");
+    return memory && !strcmp(memory, "ucx") ? weir_ucx_memory(ucx) : NULL;
+}
+
 static inline void open_side(struct side *side, const struct weir_ucx_opts *opts, uint32_t access)
 {
     side->rt = make_runtime();
     side->peer = NULL;
-    ok(weir_pool_create(side->rt, WEIR_OPTS(pool, .name = "ucx", .buffer_bytes = BLOCK_BYTES, .buffers_min = 4, .buffers_max = 32),
-                        &side->pool));
     ok(weir_ucx_create(side->rt, opts, &side->ucx));
+    ok(weir_pool_create(side->rt, WEIR_OPTS(pool, .name = "ucx", .buffer_bytes = BLOCK_BYTES, .buffers_min = 4, .buffers_max = 32,
+                                            .source = source_of(side->ucx)),
+                        &side->pool));
     ok(weir_ucx_offer(side->ucx, side->pool, access));
 }
 

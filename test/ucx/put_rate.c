@@ -2,8 +2,9 @@
 /*
  * put_rate.c - how fast a put of leased buffers is between two processes: for tools/dev/ucx_rate, which compares
  *
- * usage: put_rate lat|bw <bytes> <iterations>
+ * usage: put_rate lat|bw <bytes> <iterations> [system]
  *
+ * The pools' memory is UCX's, as ucx_perftest's is; with `system`, the system's.
  * Prints one number: microseconds one way of a ping-pong of puts, as ucx_perftest -t ucp_put_lat counts; or MB/s (2^20) of puts
  * one after the other, as ucp_put_bw counts. Both sides progress in their own loop, as ucx_perftest does.
  */
@@ -51,18 +52,20 @@ static void swap_refs(struct side *side)
     memcpy(&side->far, side->message->host, sizeof ref);
 }
 
+static bool system_memory;
+
 static void open_side(struct side *side, size_t bytes)
 {
     must(weir_runtime_create(NULL, &side->rt), "runtime");
-    must(weir_pool_create(
-             side->rt,
-             WEIR_OPTS(pool, .buffer_bytes = bytes < 4096 ? 4096 : bytes, .buffers_min = 3),
-             &side->pool),
-         "pool");
     must(weir_ucx_create(side->rt,
                          WEIR_OPTS(ucx, .flags = WEIR_UCX_CALLER_PROGRESS, .spin_ns = WEIR_FOREVER, .stall_ns = WEIR_FOREVER),
                          &side->ucx),
          "ucx");
+    must(weir_pool_create(side->rt,
+                          WEIR_OPTS(pool, .buffer_bytes = bytes < 4096 ? 4096 : bytes, .buffers_min = 3,
+                                    .source = system_memory ? NULL : weir_ucx_memory(side->ucx)),
+                          &side->pool),
+         "pool");
     must(weir_ucx_offer(side->ucx, side->pool, WEIR_UCX_PUT), "offer");
     must(weir_buffer_acquire(side->pool, WEIR_NOW, &side->mine), "acquire");
     must(weir_buffer_acquire(side->pool, WEIR_NOW, &side->source), "acquire");
@@ -166,7 +169,8 @@ int main(int count, char **arguments)
     struct side side;
     uint16_t    port;
     int         pipe_fd[2], status = 0;
-    if (count != 4 || pipe(pipe_fd) != 0) return 2;
+    if (count < 4 || count > 5 || pipe(pipe_fd) != 0) return 2;
+    system_memory = count == 5 && !strcmp(arguments[4], "system");
     bool     latency = !strcmp(arguments[1], "lat");
     size_t   bytes = strtoull(arguments[2], NULL, 10);
     unsigned rounds = (unsigned)strtoul(arguments[3], NULL, 10);

@@ -316,13 +316,14 @@ static int open_all(struct player *player, bool prefill)
     if (options->secret_file && read_secret(options->secret_file, secret, sizeof secret, &secret_bytes) < 0) return -1;
     ask_for_deaths();
     if (weir_runtime_create(NULL, &player->rt) < 0) return complain("runtime");
-    if (weir_pool_create(player->rt, WEIR_OPTS(pool, .name = "blocks", .buffer_bytes = options->block_bytes, .buffers_min = options->window,
-                                               .buffers_max = 4 * (size_t)options->window), &player->blocks) < 0 ||
-        weir_pool_create(player->rt, WEIR_OPTS(pool, .name = "control", .buffer_bytes = CONTROL_BYTES,
-                                               .buffers_min = 4 * (size_t)options->window), &player->controls) < 0)
-        return complain("pools");
     if (weir_ucx_create(player->rt, WEIR_OPTS(ucx, .secret = secret_bytes ? secret : NULL, .secret_bytes = secret_bytes), &player->ucx) < 0)
         return complain("ucx");
+    const struct weir_memory_source *source = weir_ucx_memory(player->ucx);
+    if (weir_pool_create(player->rt, WEIR_OPTS(pool, .name = "blocks", .buffer_bytes = options->block_bytes, .buffers_min = options->window,
+                                               .buffers_max = 4 * (size_t)options->window, .source = source), &player->blocks) < 0 ||
+        weir_pool_create(player->rt, WEIR_OPTS(pool, .name = "control", .buffer_bytes = CONTROL_BYTES,
+                                               .buffers_min = 4 * (size_t)options->window, .source = source), &player->controls) < 0)
+        return complain("pools");
     if (weir_ucx_offer(player->ucx, player->blocks, prefill ? 0 : WEIR_UCX_PUT) < 0 || weir_ucx_offer(player->ucx, player->controls, 0) < 0)
         return complain("offer");
     if (prefill && weir_ucx_listen(player->ucx, options->address, options->port, &port) < 0) return complain("listen");

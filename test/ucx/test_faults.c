@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Every call of UCX that can fail fails once, at every place: a clear error, nothing left, and the next attempt succeeds. */
+#include "ucx/fixture.h"
+#include "ucx/ucp_double.h"
+
+static struct side one, other;
+
+static void start_over(enum ucp_call call, unsigned fail_at)
+{
+    for (unsigned i = 0; i < UCP_CALLS; i++) {
+        wi_store(&ucp_double.calls[i], 0, relaxed);
+        wi_store(&ucp_double.fail_at[i], i == call ? fail_at : 0, relaxed);
+    }
+}
+
+/* Fails at most once, and says why. */
+static void expect(int err, enum ucp_call call, unsigned *failures)
+{
+    struct weir_error error = {.struct_size = sizeof error};
+    char              text[512];
+    if (err >= 0) return;
+    ++*failures;
+    ok(weir_last_error(&error));
+    cr_assert_gt(weir_error_text(text, sizeof text), 0);
+    cr_assert_leq(*failures, 1, "%s: %s", ucp_call_name(call), text);
+    cr_assert_eq(error.code, err);
+    cr_assert_lt(error.driver_code, 0, "%s: UCX's status is lost: %s", ucp_call_name(call), text);
+    cr_assert(err == WEIR_ENOSYS || err == WEIR_ENOMEM || err == WEIR_EPEER, "%s: %s", ucp_call_name(call), text);
+}
+
+static void open_one(struct side *side, enum ucp_call call, unsigned *failures)
+{
+    const struct weir_ucx_opts *opts = WEIR_OPTS(ucx, .secret = SECRET);
+    int                         err;
+    side->rt = make_runtime();
+    side->peer = NULL;
+    while ((err = weir_ucx_create(side->rt, opts, &side->ucx)) < 0) expect(err, call, failures);
+    while ((err = weir_pool_create(side->rt, WEIR_OPTS(pool, .buffer_bytes = BLOCK_BYTES, .buffers_min = 2,
+                                                       .source = weir_ucx_memory(side->ucx)), &side->pool)) < 0)
+        expect(err, call, failures);
+    while ((err = weir_ucx_offer(side->ucx, side->pool, WEIR_UCX_PUT)) < 0) expect(err, call, failures);
+}
+
+/* Both have met, or one knows that it failed. */
+static int meet_once(uint16_t port)
+{
+    int err = weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer);
+    if (err < 0) return err;
+    while ((err = weir_ucx_accept(one.ucx, weir_deadline_after_ns(1000000), &one.peer)) == WEIR_ETIMEDOUT) {
+        err = weir_ucx_peer_alive(other.peer);
+        if (err < 0) break;
+    }
+    if (err < 0) weir_ucx_disconnect(other.peer);
+    return err;
+}
+
+static void play(enum ucp_call call, unsigned *failures)
+{
+    struct weir_ucx_transfer *transfer;
+    struct weir_ucx_ref       ref;
+    uint16_t                  port = 0;
+    int                       err;
+    open_one(&one, call, failures);
+    open_one(&other, call, failures);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    while ((err = meet_once(port)) < 0) expect(err, call, failures);
+    struct weir_buffer *target = lease(&one, 0), *source = lease(&other, 5);
+    ok(weir_ucx_expose(one.peer, weir_slice_all(target), &ref));
+    ok(weir_ucx_put(other.peer, weir_slice_all(source), &ref, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &transfer));
+    finish(transfer);
+    cr_assert_eq(((unsigned char *)target->host)[target->bytes - 1], 5);
+    ok(weir_ucx_conceal(one.peer, &ref));
+    ok(weir_buffer_release(target));
+    ok(weir_buffer_release(source));
+    close_side(&other);
+    close_side(&one);
+}
+
+static void assert_nothing_left(enum ucp_call call, unsigned at)
+{
+    const char *name = ucp_call_name(call);
+    cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 0, "%s %u", name, at);
+    cr_assert_eq(wi_load(&ucp_double.workers, relaxed), 0, "%s %u", name, at);
+    cr_assert_eq(wi_load(&ucp_double.addresses, relaxed), 0, "%s %u", name, at);
+    cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 0, "%s %u", name, at);
+    cr_assert_eq(wi_load(&ucp_double.keys, relaxed), 0, "%s %u", name, at);
+    cr_assert_eq(wi_load(&ucp_double.far_keys, relaxed), 0, "%s %u", name, at);
+}
+
+static unsigned sweep(enum ucp_call call)
+{
+    unsigned faults = 0;
+    for (unsigned fail_at = 1;; fail_at++) {
+        unsigned failures = 0;
+        start_over(call, fail_at);
+        play(call, &failures);
+        assert_nothing_left(call, fail_at);
+        if (wi_load(&ucp_double.calls[call], relaxed) < fail_at) return faults;
+        cr_assert_eq(failures, 1, "%s %u failed, and nobody was told", ucp_call_name(call), fail_at);
+        faults++;
+    }
+}
+
+/* The engine's own try, and the worker of a peer, on either side. */
+Test(ucx_faults, no_address_of_a_worker)
+{
+    cr_assert_geq(sweep(UCP_WORKER_ADDRESS), 4);
+}
+
+Test(ucx_faults, no_worker)
+{
+    cr_assert_geq(sweep(UCP_WORKER_CREATE), 4);
+    cr_assert_geq(sweep(UCP_WORKER_EFD), 2);
+}
+
+Test(ucx_faults, no_context)
+{
+    cr_assert_eq(sweep(UCP_CONFIG_READ), 2);
+    cr_assert_eq(sweep(UCP_INIT), 2);
+}
+
+Test(ucx_faults, no_memory)
+{
+    cr_assert_eq(sweep(UCP_MEM_MAP), 2);
+    cr_assert_eq(sweep(UCP_MEM_QUERY), 2);
+    cr_assert_eq(sweep(UCP_RKEY_PACK), 2);
+}

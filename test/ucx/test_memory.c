@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pools in memory of UCX, over shared memory: one registration a slab, puts without the owner, and the end of it in any order. */
+#include "ucx/fixture.h"
+#include "ucx/ucp_double.h"
+
+static struct side one, other;
+
+static void open_mapped(struct side *side, const struct weir_ucx_opts *opts, size_t max)
+{
+    side->rt = make_runtime();
+    side->peer = NULL;
+    ok(weir_ucx_create(side->rt, opts, &side->ucx));
+    ok(weir_pool_create(side->rt, WEIR_OPTS(pool, .buffer_bytes = BLOCK_BYTES, .buffers_min = 2, .buffers_max = max,
+                                            .source = weir_ucx_memory(side->ucx)), &side->pool));
+    ok(weir_ucx_offer(side->ucx, side->pool, WEIR_UCX_GET | WEIR_UCX_PUT));
+}
+
+static void assert_nothing_left(void)
+{
+    cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 0);
+    cr_assert_eq(wi_load(&ucp_double.keys, relaxed), 0);
+    cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 0);
+}
+
+/* Is the put at its target though the target's side does nothing at all? */
+static bool arrives_by_itself(struct weir_buffer *target, struct weir_buffer *source, int fill)
+{
+    struct weir_ucx_transfer *transfer;
+    struct weir_ucx_ref       ref;
+    memset(source->host, fill, source->bytes);
+    ok(weir_ucx_expose(other.peer, weir_slice_all(target), &ref));
+    ok(weir_ucx_put(one.peer, weir_slice_all(source), &ref, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &transfer));
+    bool by_itself = weir_ucx_wait(transfer, weir_deadline_after_ns(20000000), NULL) == 0;
+    for (int err = by_itself ? 0 : WEIR_ETIMEDOUT; err == WEIR_ETIMEDOUT;) {
+        cr_assert_geq(weir_ucx_progress(other.ucx), 0);
+        err = weir_ucx_wait(transfer, weir_deadline_after_ns(1000000), NULL);
+    }
+    cr_assert_eq(((unsigned char *)target->host)[0], fill);
+    cr_assert_eq(((unsigned char *)target->host)[target->bytes - 1], fill);
+    ok(weir_ucx_conceal(other.peer, &ref));
+    return by_itself;
+}
+
+Test(ucx_memory, a_peer_maps_it)
+{
+    struct weir_pool *plain;
+    uint16_t          port = 0;
+    int               err;
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 2);
+    open_mapped(&other, WEIR_OPTS(ucx, .secret = SECRET, .flags = WEIR_UCX_CALLER_PROGRESS, .stall_ns = WEIR_FOREVER), 2);
+    ok(weir_pool_create(other.rt, WEIR_OPTS(pool, .buffer_bytes = BLOCK_BYTES, .buffers_min = 1), &plain));
+    ok(weir_ucx_offer(other.ucx, plain, WEIR_UCX_PUT));
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer));
+    while ((err = weir_ucx_accept(one.ucx, weir_deadline_after_ns(1000000), &one.peer)) == WEIR_ETIMEDOUT)
+        cr_assert_geq(weir_ucx_progress(other.ucx), 0);
+    ok(err);
+    struct weir_buffer *source = lease(&one, 1), *target = lease(&other, 0), *elsewhere;
+    ok(weir_buffer_acquire(plain, WEIR_NOW, &elsewhere));
+    cr_assert(arrives_by_itself(target, source, 3));
+    cr_assert_not(arrives_by_itself(elsewhere, source, 4), "then this test sees nothing");
+    ok(weir_buffer_release(target));
+    ok(weir_buffer_release(elsewhere));
+    ok(weir_buffer_release(source));
+    weir_pool_destroy(plain);
+    close_side(&other);
+    close_side(&one);
+    assert_nothing_left();
+}
+
+Test(ucx_memory, the_allocation_is_the_registration)
+{
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 16);
+    open_mapped(&other, WEIR_OPTS(ucx, .secret = SECRET), 2);
+    meet(&one, &other);
+    cr_assert_eq(ucx_stats(one.ucx).registrations, 1);
+    ok(weir_pool_reserve(one.pool, 8));
+    ok(weir_pool_reserve(one.pool, 16));
+    cr_assert_eq(ucx_stats(one.ucx).registrations, 3);
+    cr_assert_eq(wi_load(&ucp_double.calls[UCP_MEM_MAP], relaxed), 4, "one for each slab of both");
+    ok(weir_pool_trim(one.pool, 2, WEIR_FOREVER));
+    cr_assert_eq(ucx_stats(one.ucx).unregistrations, 2);
+    cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 2);
+    close_side(&other);
+    close_side(&one);
+    assert_nothing_left();
+}
+
+Test(ucx_memory, another_engine_registers_it_for_itself)
+{
+    struct weir_ucx *second;
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 2);
+    ok(weir_ucx_create(one.rt, WEIR_OPTS(ucx, .secret = SECRET), &second));
+    ok(weir_ucx_offer(second, one.pool, WEIR_UCX_PUT));
+    cr_assert_eq(ucx_stats(second).registrations, 1);
+    cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 2);
+    weir_ucx_destroy(second);
+    cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 1);
+    close_side(&one);
+    assert_nothing_left();
+}
+
+/* The engine ends first: what pools have stays theirs, and nothing more comes. */
+Test(ucx_memory, outlives_its_engine)
+{
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 16);
+    struct weir_buffer *buffer = lease(&one, 7);
+    weir_ucx_destroy(one.ucx);
+    cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 1);
+    answers(weir_pool_reserve(one.pool, 16), CLOSED);
+    assert_law(one.pool);
+    memset(buffer->host, 8, buffer->bytes);
+    ok(weir_buffer_release(buffer));
+    buffer = lease(&one, 9);
+    weir_pool_destroy(one.pool); /* and the lease last */
+    ok(weir_buffer_release(buffer));
+    weir_runtime_destroy(one.rt);
+    assert_nothing_left();
+}
+
+Test(ucx_memory, a_quarantined_slab_keeps_its_context)
+{
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 2);
+    struct weir_buffer *buffer = lease(&one, 7);
+    unsigned char      *byte = buffer->host;
+    ok(weir_buffer_hold(buffer));
+    ok(weir_buffer_unhold_lost(buffer));
+    ok(weir_buffer_release(buffer));
+    weir_ucx_destroy(one.ucx);
+    weir_pool_destroy(one.pool);
+    weir_runtime_destroy(one.rt);
+    cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 1);
+    cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 1);
+    cr_assert_eq(*byte, 7, "who still writes there harms nobody");
+}
+
+Test(ucx_memory, is_none_without_an_engine)
+{
+    cr_assert_null(weir_ucx_memory(NULL));
+}
