@@ -397,22 +397,32 @@ static void measure_monitor(unsigned seconds)
     weir_pool_destroy(pool);
 }
 
+static bool chosen(const char *part, const char *name)
+{
+    return !part || strcmp(part, name) == 0;
+}
+
 int main(int argc, char **argv)
 {
-    static const struct option options[] = {{"monitor-seconds", required_argument, NULL, 'm'}, {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"monitor-seconds", required_argument, NULL, 'm'},
+                                            {"part", required_argument, NULL, 'p'},
+                                            {NULL, 0, NULL, 0}};
     unsigned                   seconds = 20;
+    const char                *part = NULL;
     for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        if (c != 'm' || (seconds = (unsigned)strtoul(optarg, NULL, 10)) == 0) {
-            fprintf(stderr, "usage: tier_cost [--monitor-seconds n]\n");
+        if (c == 'p') {
+            part = optarg;
+        } else if (c != 'm' || (seconds = (unsigned)strtoul(optarg, NULL, 10)) == 0) {
+            fprintf(stderr, "usage: tier_cost [--part pairs|moves|monitor] [--monitor-seconds n]\n");
             return 2;
         }
     }
     must(weir_runtime_create(NULL, &rt), "runtime");
-    measure_pairs();
+    if (chosen(part, "pairs")) measure_pairs();
     fflush(stdout);
-    measure_moves();
+    if (chosen(part, "moves")) measure_moves();
     fflush(stdout);
-    measure_monitor(seconds);
+    if (chosen(part, "monitor")) measure_monitor(seconds);
     weir_runtime_destroy(rt);
     return 0;
 }

@@ -86,6 +86,14 @@ struct wi_slab {
     struct weir_memory_source source; /* give NULL: the memory is the system's */
     uint64_t         *chunk_device; /* device address of each chunk; 0: not registered */
 
+    /* If all blocks lie one stride apart, on the host and for the device. A side without an address has 0 and 0. */
+    struct {
+        uintptr_t host;
+        uint64_t  device;
+        size_t    host_stride, device_stride;
+        bool      is;
+    } even;
+
     /* slab_hooks.h; under its lock, but for shown_in: the slab's owner asks whether it is shown. */
     struct wi_slab_hooks *shown_in; /* NULL: no hook knows it */
     struct weir_pool     *shown_as;
@@ -127,7 +135,19 @@ void wi_slab_abandon(struct wi_slab *slab);
 /* Bytes abandoned in this process, of all kinds. Thread: any. */
 uint64_t wi_slab_abandoned_bytes(void);
 /* pre: index < slab->blocks */
-struct wi_block wi_slab_block(const struct wi_slab *slab, size_t index);
+struct wi_block wi_slab_block_in_chunk(const struct wi_slab *slab, size_t index);
+
+/* The same, inline for slabs whose blocks all lie one stride apart: nearly all. Every borrow comes here. */
+static inline struct wi_block wi_slab_block(const struct wi_slab *slab, size_t index)
+{
+    wi_assert(index < slab->blocks);
+    if (WI_UNLIKELY(!slab->even.is)) return wi_slab_block_in_chunk(slab, index);
+    return (struct wi_block){
+        .host = (void *)(slab->even.host + index * slab->even.host_stride),
+        .device = slab->even.device + index * slab->even.device_stride,
+    };
+}
+
 /*
  * Index of the block that contains host, or SIZE_MAX: outside, in a gap between blocks, or device
  * memory.

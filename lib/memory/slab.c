@@ -120,6 +120,22 @@ static int place(struct wi_placing *placing)
                                               : wi_place_mapped(placing, false);
 }
 
+/* Chunks without a rest at their ends, and the device sees them as the host does: one behind the other. */
+static void look_whether_even(struct wi_slab *slab)
+{
+    uint64_t device = slab->memory == WEIR_MEMORY_DEVICE ? slab->device_base : slab->chunk_device[0];
+    if (slab->chunks > 1 && slab->chunk_bytes != slab->chunk_blocks * slab->stride_bytes) return;
+    for (size_t chunk = 1; chunk < slab->chunks; chunk++) {
+        uint64_t in_line = device ? device + chunk * slab->chunk_bytes : 0;
+        if (slab->chunk_device[chunk] != in_line) return;
+    }
+    slab->even.host = (uintptr_t)slab->base;
+    slab->even.device = device;
+    slab->even.host_stride = slab->base ? slab->stride_bytes : 0;
+    slab->even.device_stride = device ? slab->stride_bytes : 0;
+    slab->even.is = true;
+}
+
 static WI_COLD void abandon(const struct wi_slab *slab, size_t bytes)
 {
     (void)wi_add(&abandoned_bytes, bytes, relaxed);
@@ -171,6 +187,7 @@ int wi_slab_create(const struct wi_slab_opts *opts, struct wi_slab **out)
         forget(slab, placing.abandoned);
         return err;
     }
+    look_whether_even(slab);
     *out = slab;
     return 0;
 }
@@ -191,13 +208,11 @@ void wi_slab_abandon(struct wi_slab *slab)
     forget(slab, slab->charged_bytes);
 }
 
-struct wi_block wi_slab_block(const struct wi_slab *slab, size_t index)
+struct wi_block wi_slab_block_in_chunk(const struct wi_slab *slab, size_t index)
 {
-    wi_assert(index < slab->blocks);
     size_t chunk = index / slab->chunk_blocks;
     size_t within = index % slab->chunk_blocks * slab->stride_bytes;
-    if (slab->memory == WEIR_MEMORY_DEVICE)
-        return (struct wi_block){.device = slab->device_base + within};
+    if (slab->memory == WEIR_MEMORY_DEVICE) return (struct wi_block){.device = slab->device_base + within};
     uint64_t device = slab->chunk_device[chunk];
     return (struct wi_block){
         .host = slab->base + chunk * slab->chunk_bytes + within,

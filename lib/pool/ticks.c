@@ -340,6 +340,20 @@ int wi_stream_wait_driver(struct wi_stream *stream)
 
 /* ---- marks for the monitor ---- */
 
+/* The first mark that has not passed, or 0. */
+static uint64_t first_pending(struct wi_record *record)
+{
+    struct wi_context *context = context_of(record);
+    struct wi_marks    piece = wi_marks_first(record);
+    do {
+        for (unsigned i = 0; i < piece.count; i++) {
+            uint64_t mark = wi_load(&piece.mark[i], relaxed);
+            if (mark && !mark_passed(context, mark)) return mark;
+        }
+    } while (wi_marks_next(&piece));
+    return 0;
+}
+
 bool wi_mark_settled(struct wi_context *context, uint64_t mark)
 {
     if (mark_passed(context, mark)) return true;
@@ -363,6 +377,9 @@ bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
     struct wi_context *context = context_of(record);
     struct wi_marks    piece = wi_marks_first(record);
     size_t             capacity = WI_MARKS, count = 0;
+    *out = NULL;
+    *out_count = 0;
+    if (!first_pending(record)) return true; /* nearly always */
     while (wi_marks_next(&piece)) capacity += piece.count;
     uint64_t *marks = wi_alloc(capacity * sizeof *marks);
     if (!marks) return false;
@@ -379,20 +396,6 @@ bool wi_marks_copy(struct wi_record *record, uint64_t **out, size_t *out_count)
 }
 
 /* ---- release ---- */
-
-/* The first mark that has not passed, or 0. */
-static uint64_t first_pending(struct wi_record *record)
-{
-    struct wi_context *context = context_of(record);
-    struct wi_marks    piece = wi_marks_first(record);
-    do {
-        for (unsigned i = 0; i < piece.count; i++) {
-            uint64_t mark = wi_load(&piece.mark[i], relaxed);
-            if (mark && !mark_passed(context, mark)) return mark;
-        }
-    } while (wi_marks_next(&piece));
-    return 0;
-}
 
 bool wi_marks_pending(const struct wi_record *record)
 {

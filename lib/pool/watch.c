@@ -15,7 +15,7 @@ static void start(void)
     uint32_t watch = 0;
     if (wi_settings()->check >= 2) watch |= WI_WATCH_FACES;
     if (wi_settings()->leaks) watch |= WI_WATCH_SITES;
-    wi_watching = watch;
+    wi_watching |= watch;
 }
 
 void wi_watch_start(void)
@@ -58,4 +58,5 @@ int wi_process_check(void)
 void wi_process_forked(void)
 {
     wi_store(&forked, 1, relaxed);
+    wi_watching |= WI_WATCH_FORKED;
 }

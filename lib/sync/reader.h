@@ -39,17 +39,22 @@ void wi_reader_start(void);
 /* A free slot (0) of this thread. NULL: no memory for another chunk. */
 WI_COLD _Atomic uint64_t *wi_reader_slot_cold(struct wi_thread *self);
 
-static inline _Atomic uint64_t *wi_reader_slot(struct wi_thread *self)
+/* The same, of the first chunk and looking no further than a few. NULL: none at once. */
+static inline _Atomic uint64_t *wi_reader_slot_near(struct wi_thread *self)
 {
     struct wi_reader_chunk *chunk = wi_load(&self->readers, relaxed);
-    if (WI_LIKELY(chunk != NULL)) {
-        for (unsigned tries = 0; tries < 4; tries++) {
-            _Atomic uint64_t *slot = &chunk->slot[chunk->at];
-            if (WI_LIKELY(wi_load(slot, relaxed) == 0)) return slot;
-            chunk->at = (chunk->at + 1) % WI_READER_CHUNK;
-        }
+    for (unsigned tries = 0; tries < 4 && WI_LIKELY(chunk != NULL); tries++) {
+        _Atomic uint64_t *slot = &chunk->slot[chunk->at];
+        if (WI_LIKELY(wi_load(slot, relaxed) == 0)) return slot;
+        chunk->at = (chunk->at + 1) % WI_READER_CHUNK;
     }
-    return wi_reader_slot_cold(self);
+    return NULL;
+}
+
+static inline _Atomic uint64_t *wi_reader_slot(struct wi_thread *self)
+{
+    _Atomic uint64_t *slot = wi_reader_slot_near(self);
+    return WI_LIKELY(slot != NULL) ? slot : wi_reader_slot_cold(self);
 }
 
 /* Between the store of a name and the second look. */

@@ -67,8 +67,8 @@ static inline uint64_t wi_record_number(uint64_t offset)
     return offset >> 7 | offset << 57;
 }
 
-/* Does the pointer name a record that has been handed out? Does not look at what it points to. */
-static inline bool wi_record_valid(const void *lease)
+/* Does the pointer name a record that has been handed out, by its first address? Does not look at what it points to. */
+static inline bool wi_record_near(const void *lease)
 {
     /*
      * order(records): acquire; pairs with the store in extend_locked(). With used the base is
@@ -76,8 +76,13 @@ static inline bool wi_record_valid(const void *lease)
      */
     uint64_t used = wi_load(&wi_record_arena.used, acquire);
     uint64_t base = wi_load(&wi_record_arena.base, relaxed);
-    if (WI_LIKELY(wi_record_number((uintptr_t)lease - base) < used)) return true;
-    return wi_record_valid_cold(lease);
+    return wi_record_number((uintptr_t)lease - base) < used;
+}
+
+/* The same, by any of its addresses. */
+static inline bool wi_record_valid(const void *lease)
+{
+    return WI_LIKELY(wi_record_near(lease)) || wi_record_valid_cold(lease);
 }
 
 /* pre: wi_record_valid(). The record itself; *face (may be NULL): which address it came by. */

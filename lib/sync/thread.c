@@ -22,13 +22,13 @@ static pthread_key_t                key;
 static _Atomic(struct wi_thread *)  threads;
 static _Atomic(struct wi_deferred *) deferred_list;
 static pthread_mutex_t              reclaim_lock = PTHREAD_MUTEX_INITIALIZER;
-static __thread struct wi_thread   *self_record;
+__thread struct wi_thread          *wi_thread_record;
 
 static void thread_gone(void *arg)
 {
     struct wi_thread *thread = arg;
-    self_record = NULL;
-    /* order(thread-reuse): release; pairs with the exchange in attach(). The next owner sees a quiet record. */
+    wi_thread_record = NULL;
+    /* order(thread-reuse): release; pairs with the exchange in wi_thread_attach(). The next owner sees a quiet record. */
     wi_store(&thread->used, 0, release);
 }
 
@@ -38,7 +38,7 @@ static void set_up(void)
     wi_require(pthread_key_create(&key, thread_gone) == 0);
 }
 
-static WI_COLD struct wi_thread *attach(void)
+struct wi_thread *wi_thread_attach(void)
 {
     pthread_once(&once, set_up);
     struct wi_thread *thread = wi_load(&threads, acquire);
@@ -65,15 +65,9 @@ static WI_COLD struct wi_thread *attach(void)
             thread->next = head;
         } while (!wi_cas(&threads, &head, thread, release));
     }
-    self_record = thread;
+    wi_thread_record = thread;
     wi_require(pthread_setspecific(key, thread) == 0);
     return thread;
-}
-
-struct wi_thread *wi_thread_self(void)
-{
-    struct wi_thread *thread = self_record;
-    return WI_LIKELY(thread) ? thread : attach();
 }
 
 struct wi_thread *wi_thread_first(void)
@@ -83,7 +77,7 @@ struct wi_thread *wi_thread_first(void)
 
 void weir_thread_detach(void)
 {
-    struct wi_thread *thread = self_record;
+    struct wi_thread *thread = wi_thread_record;
     if (!thread) return;
     wi_require(pthread_setspecific(key, NULL) == 0);
     thread_gone(thread);

@@ -53,8 +53,15 @@ struct wi_thread {
 /* The list of all records, those of exited threads included. */
 struct wi_thread *wi_thread_first(void);
 
+extern __thread struct wi_thread *wi_thread_record; /* NULL: this thread is not attached */
+WI_COLD struct wi_thread         *wi_thread_attach(void);
+
 /* This thread's record; never NULL: attaching panics only if memory for a first record cannot be had. */
-struct wi_thread *wi_thread_self(void);
+static inline struct wi_thread *wi_thread_self(void)
+{
+    struct wi_thread *thread = wi_thread_record;
+    return WI_LIKELY(thread != NULL) ? thread : wi_thread_attach();
+}
 
 void wi_epoch_begin(struct wi_thread *self);
 void wi_epoch_end(struct wi_thread *self);

@@ -132,6 +132,9 @@ static int swap(struct wi_tier *tier, const struct flight *flight, struct wi_lim
     *limbo = (struct wi_limbo){.next = tier->limbo, .place = flight->word & WI_PLACE_MASK, .index = flight->move->index};
     tier->limbo = limbo;
     wi_bump(&tier->stat.limbo, 1);
+    const struct wi_record *record = &tier->pool->store.records[flight->move->index];
+    __builtin_prefetch(record); /* for M8, of all that move together and not of one after the other */
+    __builtin_prefetch((const void *)record->mark);
     return 0;
 }
 

@@ -90,7 +90,7 @@ struct wi_tier {
     struct weir_pool   *pool;
     struct wi_context  *context;
     struct weir_tier_opts opts; /* with defaults filled in */
-    uint64_t            number; /* of this tiered pool in the process: part of a hazard name */
+    uint64_t            name;    /* of this tiered pool in the process, above WI_PLACE_BITS: part of a hazard name */
     uint32_t            stopped; /* 1: a move failed, and no more are made */
     struct wi_blame     blame;   /* for that */
     _Atomic uint32_t    closed;  /* 1: the pool was destroyed: no demand is served any more */
@@ -143,7 +143,7 @@ static inline struct wi_block wi_tier_block(const struct wi_tier *tier, uint64_t
 /* What a hazard slot holds while a place is being read. Never 0. */
 static inline uint64_t wi_place_name(const struct wi_tier *tier, uint64_t word)
 {
-    return tier->number << WI_PLACE_BITS | (word & WI_PLACE_MASK);
+    return tier->name | (word & WI_PLACE_MASK);
 }
 
 /* ---- mover.c; tier->lock is held ---- */

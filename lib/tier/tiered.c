@@ -233,6 +233,7 @@ static size_t final_moves(struct wi_tier *tier, const struct weir_policy_move *a
     for (size_t i = 0; i < unique; i++) {
         moves[i].to = tier->target[moves[i].index] - 1u;
         tier->target[moves[i].index] = 0;
+        __builtin_prefetch((const void *)&tier->place[moves[i].index], 1); /* thousands: together, not one after the other */
     }
     return unique;
 }
@@ -242,8 +243,9 @@ static void run_phases(struct wi_tier *tier, struct wi_move *moves, size_t count
     for (unsigned phase = 0; phase < 4; phase++) {
         size_t many = 0;
         for (size_t i = 0; i < count; i++) {
+            if (moves[i].result != WEIR_EEXCEEDS) continue;
             uint32_t from = wi_place_tier(wi_load(&tier->place[moves[i].index].word, acquire));
-            if (moves[i].result != WEIR_EEXCEEDS || phase_of(from, moves[i].to) != phase) continue;
+            if (phase_of(from, moves[i].to) != phase) continue;
             phase_moves[many] = moves[i];
             phase_moves[many].source = i;
             many++;
@@ -378,7 +380,7 @@ static int make_tier(struct weir_runtime *rt, const struct weir_tier_opts *opts,
     pthread_mutex_init(&tier->lock, NULL);
     tier->opts = *opts;
     tier->context = wi_context_of(rt);
-    tier->number = wi_add(&numbers, 1, relaxed) % NUMBERS_MAX + 1;
+    tier->name = (wi_add(&numbers, 1, relaxed) % NUMBERS_MAX + 1) << WI_PLACE_BITS;
     tier->now_ns = opts->flags & WEIR_TIER_MANUAL ? 0 : weir_clock_ns();
     tier->due_ns = tier->now_ns + opts->period_ns;
     int err = make_tables(tier);

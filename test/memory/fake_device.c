@@ -62,6 +62,7 @@ static int fake_register(struct wi_device *device, void *base, size_t bytes, uin
     wi_require(fake->registered < FAKE_RANGES_MAX);
     fake->range[fake->registered++] = (struct fake_range){base, bytes};
     *address = (uint64_t)(uintptr_t)base + FAKE_DEVICE_OFFSET;
+    if (fake->scattered) *address += fake->register_calls << 40;
     return 0;
 }
 

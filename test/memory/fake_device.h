@@ -29,6 +29,7 @@ struct fake_device {
     int32_t  numa_node;
     bool     no_register;   /* host_register answers NOSYS */
     bool     no_host_alloc; /* host_alloc answers NOSYS    */
+    bool     scattered;     /* every range that is registered has a device offset of its own */
     uint64_t fail_at;       /* the operation of this number fails; 0: none */
     int      fail_code;     /* with this code; WEIR_EDEVICE loses the device */
 

@@ -62,6 +62,39 @@ Test(slab, blocks_are_aligned_distinct_and_inside_one_registration)
     }
 }
 
+/* Most slabs answer by one multiplication. It must say what the chunks say, or stay out. */
+Test(slab, blocks_are_where_their_chunks_are)
+{
+    unsigned even = 0, uneven = 0;
+    for (size_t at = 0; at < WI_ARRAY_COUNT(block_sizes); at++) {
+        for (unsigned memory = WEIR_MEMORY_PINNED; memory <= WEIR_MEMORY_PAGEABLE; memory++) {
+            struct wi_slab *slab = make(SLAB_OPTS(&fixture, .block_bytes = block_sizes[at], .blocks = 200,
+                                                  .memory = memory, .chunk_bytes_max = 65536));
+            *(slab->even.is ? &even : &uneven) += 1;
+            for (size_t index = 0; index < slab->blocks; index++) {
+                struct wi_block block = wi_slab_block(slab, index), is = wi_slab_block_in_chunk(slab, index);
+                cr_assert_eq(block.host, is.host);
+                cr_assert_eq(block.device, is.device);
+            }
+            wi_slab_destroy(slab);
+        }
+    }
+    cr_assert(even > 0 && uneven > 0, "%u and %u", even, uneven);
+}
+
+/* Chunks that the device sees at addresses of their own are not one stride apart there. */
+Test(slab, a_chunk_out_of_line_is_found_by_its_own_address)
+{
+    fixture.fake.scattered = true;
+    struct wi_slab *slab = make(SLAB_OPTS(&fixture, .block_bytes = 4096, .blocks = 64, .chunk_bytes_max = 65536));
+    cr_assert(!slab->even.is);
+    for (size_t index = 0; index < slab->blocks; index++) {
+        uint64_t chunk = slab->chunk_device[index / slab->chunk_blocks];
+        cr_assert_eq(wi_slab_block(slab, index).device, chunk + index % slab->chunk_blocks * 4096);
+    }
+    wi_slab_destroy(slab);
+}
+
 Test(slab, chunks_are_whole_pages_and_at_most_the_maximum_or_one_block)
 {
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
