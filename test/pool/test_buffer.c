@@ -219,7 +219,7 @@ Test(buffer, in_flight_is_retiring_and_not_handed_out)
     ok(weir_device_alloc(rt, 4096, &target));
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMM, WEIR_NOW, &stream));
     ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
     ok(weir_buffer_info_read(buffer, &info));
     cr_assert_eq(info.state, WEIR_BUFFER_COPYING);

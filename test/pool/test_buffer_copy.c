@@ -121,7 +121,7 @@ Test(copy, a_write_waits_for_the_device_or_says_busy)
     open_pool(4096, WEIR_OPTS(pool, .buffers_min = 1));
     struct weir_buffer *buffer = take();
     memset(buffer->host, 7, buffer->bytes);
-    ok(weir_stream_delay(stream, 150 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_buffer_to_device(weir_slice_all(buffer), stream, WEIR_NOW));
     answers(weir_buffer_write(buffer, 0, &byte, 1, WEIR_NOW), BUSY);
     answers(weir_buffer_write(buffer, 0, &byte, 1, weir_deadline_after_ns(MS)), TIMEDOUT);
@@ -145,7 +145,7 @@ Test(copy, a_deadline_that_passes_leaves_the_copy_queued)
     open_pool(4096, WEIR_OPTS(pool, .buffers_min = 1));
     struct weir_buffer *buffer = take();
     memset(buffer->host, 3, buffer->bytes);
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     answers(weir_buffer_to_device(weir_slice_all(buffer), stream, weir_deadline_after_ns(MS)), TIMEDOUT);
     ok(weir_buffer_sync(buffer, WEIR_FOREVER));
     memset(buffer->host, 0, buffer->bytes);

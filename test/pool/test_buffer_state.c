@@ -61,12 +61,12 @@ Test(state, each_is_seen_and_refuses_what_it_does_not_allow)
     open_pool(1);
     ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
     cr_assert_eq(info_of(buffer).state, WEIR_BUFFER_ACQUIRED);
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
     cr_assert_eq(info_of(buffer).state, WEIR_BUFFER_COPYING);
     eventually(info_of(buffer).state == WEIR_BUFFER_ACQUIRED); /* nobody synced: the look itself asks the device */
     cr_assert_eq(weir_stream_query(stream), 0);
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
     ok(weir_buffer_release(buffer));
     cr_assert_eq(info_of(buffer).state, WEIR_BUFFER_RETIRING);

@@ -173,7 +173,7 @@ Test(event, sync_asks_the_driver_seldom)
     open_all(NULL);
     struct weir_event *event = acquire(0);
     uint64_t begin_ns = weir_clock_ns();
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_event_record(event, stream));
     uint64_t calls = driver_calls(rt);
     ok(weir_event_sync(event, WEIR_FOREVER));

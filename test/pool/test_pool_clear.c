@@ -48,7 +48,7 @@ static void clear_leaves_leases_alone(uint32_t strategy, uint32_t headroom)
         memset(buffer[i]->host, i + 1, buffer[i]->bytes);
         ok(weir_buffer_to_device(weir_slice_all(buffer[i]), stream, WEIR_FOREVER));
     }
-    ok(weir_stream_delay(stream, 150 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_buffer_guard(buffer[7], stream));
     ok(weir_buffers_release(buffer + 3, 5)); /* 0 to 2 stay leased, 7 is retiring */
     cr_assert_eq(weir_pool_clear(pool), 4, "leased and retiring ones are told");

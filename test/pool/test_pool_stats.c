@@ -39,7 +39,7 @@ Test(stats, counts_by_state)
     open_pool(WEIR_OPTS(pool, .name = "counts", .buffer_bytes = 4096, .buffers_min = 5));
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
     struct weir_buffer *held = take(), *flying = take();
-    ok(weir_stream_delay(stream, 150 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_buffer_guard(flying, stream));
     ok(weir_buffer_release(flying));
     struct weir_pool_stats stats = pool_stats(pool);

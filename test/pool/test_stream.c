@@ -259,7 +259,7 @@ Test(stream, sync_sleeps_and_asks_the_driver_seldom)
     open_runtime(NULL);
     stream = acquire_stream(rt, WEIR_STREAM_COMPUTE);
     uint64_t begin_ns = weir_clock_ns();
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     uint64_t calls = driver_calls(rt);
     ok(weir_stream_sync(stream, WEIR_FOREVER));
     uint64_t elapsed_ns = weir_clock_ns() - begin_ns;
@@ -278,7 +278,7 @@ Test(stream, sync_keeps_its_deadline)
     open_runtime(NULL);
     stream = acquire_stream(rt, WEIR_STREAM_COMPUTE);
     ok(weir_stream_sync(stream, WEIR_NOW));
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     uint64_t deadline_ns = weir_deadline_after_ns(5 * MS);
     answers(weir_stream_sync(stream, deadline_ns), TIMEDOUT);
     cr_assert_geq(weir_clock_ns(), deadline_ns);
@@ -349,7 +349,7 @@ Test(stream, runtime_sync_waits_for_the_classes_asked_for)
     int pending = weir_stream_query(compute);
     cr_assert(pending == WEIR_EAGAIN || weir_clock_ns() >= compute_until_ns, "another class was waited for");
 
-    ok(weir_stream_delay(compute, 150 * MS));
+    ok(weir_stream_delay(compute, 250 * MS));
     uint64_t deadline_ns = weir_deadline_after_ns(5 * MS);
     answers(weir_runtime_sync(rt, 1u << WEIR_STREAM_COMPUTE, deadline_ns), TIMEDOUT);
     cr_assert_geq(weir_clock_ns(), deadline_ns);

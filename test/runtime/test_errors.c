@@ -85,7 +85,7 @@ PROVOKE(BUSY, "device work still uses the buffer")
 {
     open_pool(1);
     struct weir_buffer *buffer = take();
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice_all(buffer)));
     return weir_buffer_write(buffer, 0, "x", 1, WEIR_NOW);
 }
@@ -242,7 +242,7 @@ PROVOKE(DEVICE, "lost")
 PROVOKE(INTERNAL, "device_free")
 {
     open_pool(1);
-    ok(weir_stream_delay(stream, 100 * MS));
+    ok(weir_stream_delay(stream, 250 * MS));
     ok(weir_stream_upload(stream, target, weir_slice_all(take())));
     return weir_device_free(rt, target);
 }

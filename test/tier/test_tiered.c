@@ -288,7 +288,7 @@ Test(tiered, device_work_keeps_the_old_place)
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
     ok(weir_buffer_borrow(buffer, WEIR_WHERE_DEVICE, WEIR_READ, stream, WEIR_NOW, &view));
     char *old = view.host;
-    ok(weir_stream_delay(stream, 100 * MS)); /* stands for a kernel that reads view.device */
+    ok(weir_stream_delay(stream, 250 * MS)); /* stands for a kernel that reads view.device */
     ok(weir_view_return(&view));
     move(buffer, WEIR_TIER_DEVICE);
     step();
