@@ -9,6 +9,20 @@
  * Unless a call says otherwise:
  * Thread:   any.
  * Progress: wait-free.
+ *
+ * Example:
+ *
+ *     #include <stdio.h>
+ *     #include <weir/base.h>
+ *
+ *     int main(void)
+ *     {
+ *         uint32_t version = weir_version();
+ *         uint64_t deadline_ns = weir_deadline_after_ns(50000000);
+ *         uint64_t left_ns = deadline_ns - weir_clock_ns();
+ *         printf("weir %u.%u, up to %llu ms left\n", version >> 16, version >> 8 & 255, (unsigned long long)left_ns / 1000000 + 1);
+ *         return 0;
+ *     }
  */
 #ifndef WEIR_BASE_H
 #define WEIR_BASE_H

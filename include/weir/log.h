@@ -7,6 +7,24 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example:
+ *
+ *     #include <stdio.h>
+ *     #include <weir/log.h>
+ *
+ *     static void show(void *ctx, uint32_t level, const char *component, const char *message)
+ *     {
+ *         if (level <= WEIR_LOG_WARN) fprintf(ctx, "%s: %s\n", component, message);
+ *     }
+ *
+ *     int main(void)
+ *     {
+ *         weir_log_set(show, stdout);
+ *         weir_log_write(WEIR_LOG_WARN, "engine", "the cache is full");
+ *         weir_log_set(NULL, NULL);
+ *         return 0;
+ *     }
  */
 #ifndef WEIR_LOG_H
 #define WEIR_LOG_H

@@ -23,6 +23,14 @@
  *
  * The writer holds flock(LOCK_EX) on the file as long as it lives. Who gets the lock has found the page of a dead process,
  * and may remove it, if the name still is the file that was locked.
+ *
+ * Example, given const struct weir_page *page; void *copy; uint64_t done:
+ *
+ *     do {
+ *         done = __atomic_load_n(&page->done, __ATOMIC_ACQUIRE);
+ *         memcpy(copy, (const char *)page + page->slot_offset[done % 2], page->slot_bytes);
+ *         __atomic_thread_fence(__ATOMIC_ACQUIRE);
+ *     } while (__atomic_load_n(&page->begun, __ATOMIC_RELAXED) >= done + 2);
  */
 #ifndef WEIR_PAGE_H
 #define WEIR_PAGE_H

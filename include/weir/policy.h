@@ -15,6 +15,21 @@
  * Unless a call says otherwise:
  * Thread:   any.
  * Progress: wait-free.
+ *
+ * Example, given struct weir_policy_move moves[8]; size_t count:
+ *
+ *     const struct weir_policy *lru;
+ *     void                     *ctx;
+ *     int err = weir_policy_find("lru", &lru);
+ *     if (err == 0) err = lru->create(WEIR_OPTS(policy, .objects_max = 100, .capacity = {10, 20}), &ctx);
+ *     if (err < 0) return err;
+ *     struct weir_policy_place  here = {.object = 7, .tier = WEIR_TIER_PAGEABLE};
+ *     uint32_t                  touched[] = {7};
+ *     struct weir_policy_period second = {.struct_size = sizeof second, .now_ns = 1000000000,
+ *                                         .touched = touched, .touched_count = 1, .moves_max = 8};
+ *     lru->place(ctx, &here);
+ *     count = lru->period(ctx, &second, moves);
+ *     lru->destroy(ctx);
  */
 #ifndef WEIR_POLICY_H
 #define WEIR_POLICY_H

@@ -17,6 +17,14 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example, given struct weir_runtime *rt:
+ *
+ *     struct weir_pressure now = {.struct_size = sizeof now};
+ *     int err = weir_pressure_read(rt, &now);
+ *     if (err < 0) return err;
+ *     if (now.level >= WEIR_HIGH)
+ *         printf("some task waited for memory in %u %% of the last 10 s\n", now.psi_some_x100 / 100);
  */
 #ifndef WEIR_PRESSURE_H
 #define WEIR_PRESSURE_H

@@ -11,6 +11,26 @@
  *
  * Unless a call says otherwise:
  * Thread:   any.
+ *
+ * Example:
+ *
+ *     #include <stdio.h>
+ *     #include <weir/weir.h>
+ *
+ *     int main(void)
+ *     {
+ *         struct weir_runtime     *rt;
+ *         struct weir_runtime_info info = {.struct_size = sizeof info};
+ *         char                     why[256];
+ *         if (weir_runtime_create(WEIR_OPTS(runtime, .backend = "host", .pinned_bytes_max = 64 << 20), &rt) < 0) {
+ *             (void)weir_error_text(why, sizeof why);
+ *             fprintf(stderr, "%s\n", why);
+ *             return 1;
+ *         }
+ *         if (weir_runtime_info_read(rt, &info) == 0) printf("%s: %s\n", info.backend, info.device_name);
+ *         weir_runtime_destroy(rt);
+ *         return 0;
+ *     }
  */
 #ifndef WEIR_RUNTIME_H
 #define WEIR_RUNTIME_H

@@ -15,6 +15,16 @@
  *     if (err < 0) return err;
  *
  * The macros that take a lease are declarations: they stand where a declaration may.
+ *
+ * Example, given struct weir_runtime *rt; struct weir_pool *pool:
+ *
+ *     int err;
+ *     weir_auto(buffer) buffer = NULL;
+ *     weir_comm_scope(stream, err, rt, 0, WEIR_FOREVER);
+ *     if (err == 0) err = weir_buffer_acquire(pool, WEIR_FOREVER, &buffer);
+ *     if (err < 0) return err;
+ *     memset(buffer->host, 0, buffer->bytes);
+ *     return weir_buffer_to_device(weir_slice_all(buffer), stream, WEIR_NOW);
  */
 #ifndef WEIR_SCOPE_H
 #define WEIR_SCOPE_H

@@ -13,6 +13,26 @@
  * weir_slab_hook_create() or weir_slab_hook_destroy(). A hook may block; growth of the runtime waits for it, acquires and releases
  * do not. It must not call what makes, grows, shrinks or ends a pool of the same runtime, nor what makes or ends
  * hooks. weir_slab_hook_destroy() must have returned before weir_runtime_destroy() is called.
+ *
+ * Example:
+ *
+ *     #include <weir/slab.h>
+ *
+ *     static int came(void *ctx, const struct weir_slab_info *slab)
+ *     {
+ *         *(size_t *)ctx += slab->bytes;
+ *         return 0;
+ *     }
+ *
+ *     static void went(void *ctx, const struct weir_slab_info *slab)
+ *     {
+ *         *(size_t *)ctx -= slab->bytes;
+ *     }
+ *
+ *     int count_bytes(struct weir_runtime *rt, size_t *bytes, struct weir_slab_hook **out)
+ *     {
+ *         return weir_slab_hook_create(rt, WEIR_OPTS(slab_hook, .name = "count", .commit = came, .decommit = went, .ctx = bytes), out);
+ *     }
  */
 #ifndef WEIR_SLAB_H
 #define WEIR_SLAB_H

@@ -24,6 +24,21 @@
  * Unless a call says otherwise:
  * Thread:   any.
  * Progress: takes the engine's lock; waits for no peer.
+ *
+ * Example:
+ *
+ *     #include <weir/ucx.h>
+ *     #include <weir/weir.h>
+ *
+ *     int open_to_peers(struct weir_runtime *rt, struct weir_pool *pool, uint16_t *port, struct weir_ucx **out)
+ *     {
+ *         int err = weir_ucx_create(rt, WEIR_OPTS(ucx, .secret = "what only peers know"), out);
+ *         if (err < 0) return err;
+ *         err = weir_ucx_offer(*out, pool, WEIR_UCX_PUT);
+ *         if (err == 0) err = weir_ucx_listen(*out, "127.0.0.1", 0, port);
+ *         if (err < 0) weir_ucx_destroy(*out);
+ *         return err;
+ *     }
  */
 #ifndef WEIR_UCX_H
 #define WEIR_UCX_H

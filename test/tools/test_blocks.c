@@ -263,6 +263,7 @@ Test(blocks, refuses_wrong_usage)
     cr_assert_eq(weir("trace --budget 120%"), 2);
     cr_assert_eq(weir("trace --policy fortune"), 2);
     cr_assert_eq(weir("trace --clock sun"), 2);
+    cr_assert_eq(weir("trace --json missing/run.json"), 2, "told before the trace is played");
     cr_assert_eq(weir("nowhere"), 2);
     cr_assert_eq(weir("trace surplus"), 2);
     write_trace("0,1\n");

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* replay.c - the command `weir replay`: weir first, then the baselines, then table and JSON */
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "blocks.h"
 #include "command.h"
+#include "json_file.h"
 #include "replay_options.h"
 #include "replay_role.h"
 #include "replay_worker.h"
@@ -14,47 +14,6 @@
 
 #define DRAWN_REQUESTS 20000 /* about an hour of arrivals; then they start over */
 #define KINDS_MAX      3
-
-/* Where the JSON goes: a file beside the wanted one, which takes its place only when it is whole. */
-struct json_file {
-    const char *path; /* NULL: no file */
-    char       *partial_path;
-    FILE       *out;
-};
-
-/* Opened before the run, so that a path that cannot be written costs nobody the run. */
-static int json_file_open(struct json_file *file, const char *path)
-{
-    memset(file, 0, sizeof(*file));
-    if (!path) return 0;
-    if (!strcmp(path, "-")) {
-        file->out = stdout;
-        return 0;
-    }
-    file->path = path;
-    if (asprintf(&file->partial_path, "%s.partial", path) < 0) file->partial_path = NULL;
-    file->out = file->partial_path ? fopen(file->partial_path, "w") : NULL;
-    if (file->out) return 0;
-    fprintf(stderr, "weir replay: %s: %s\n", path, strerror(errno));
-    free(file->partial_path);
-    return -1;
-}
-
-/* object NULL: nothing was measured, and nothing is left behind. */
-static int json_file_close(struct json_file *file, json_t *object)
-{
-    if (!file->out) return 0;
-    bool written = object && json_dumpf(object, file->out, JSON_INDENT(1)) == 0 &&
-                   fputc('\n', file->out) != EOF && fflush(file->out) == 0;
-    if (!file->path) return written || !object ? 0 : -1;
-    written = fclose(file->out) == 0 && written && rename(file->partial_path, file->path) == 0;
-    if (!written) {
-        if (object) fprintf(stderr, "weir replay: %s: %s\n", file->path, strerror(errno));
-        remove(file->partial_path);
-    }
-    free(file->partial_path);
-    return written || !object ? 0 : -1;
-}
 
 static int load_workload(struct replay_options *options, struct workload *out)
 {
@@ -132,26 +91,23 @@ static void catch_interrupts(void)
     sigaction(SIGTERM, &action, NULL);
 }
 
-static bool wants_blocks(int count, char **arguments)
+/* Is there --NAME or --NAME=...? Before --help it needs no value, so that `--NAME --help` asks for the help of that kind. */
+static bool wants(const char *option, int count, char **arguments)
 {
-    for (int i = 1; i < count; i++) {
-        if (!strncmp(arguments[i], "--blocks", strlen("--blocks"))) return true;
-    }
-    return false;
-}
+    size_t length = strlen(option);
 
-static bool wants_role(int count, char **arguments)
-{
     for (int i = 1; i < count; i++) {
-        if (!strcmp(arguments[i], "--role") || !strncmp(arguments[i], "--role=", 7)) return true;
+        if (strncmp(arguments[i], option, length) != 0 || (arguments[i][length] && arguments[i][length] != '=')) continue;
+        if (!arguments[i][length] && i + 1 < count && !strcmp(arguments[i + 1], "--help")) arguments[i] = arguments[i + 1];
+        return true;
     }
     return false;
 }
 
 int command_replay(int count, char **arguments)
 {
-    if (wants_role(count, arguments)) return command_replay_role(count, arguments);
-    if (wants_blocks(count, arguments)) return command_replay_blocks(count, arguments);
+    if (wants("--role", count, arguments)) return command_replay_role(count, arguments);
+    if (wants("--blocks", count, arguments)) return command_replay_blocks(count, arguments);
 
     struct replay_options options;
     struct workload       workload = {0};

@@ -78,7 +78,10 @@ static const char documentation[] =
     "a "
     "modelled prefill and decode steps, and releases everything while the device still works. "
     "Stamps in "
-    "every message show whether memory was reused too early.\v"
+    "every message show whether memory was reused too early.\n\n"
+    "With --blocks=FILE, accesses to cached blocks are replayed instead, through a tiered pool; with --role=ROLE, two "
+    "processes hand blocks to each other. Each has options of its own: weir replay --blocks --help, weir replay --role "
+    "--help.\v"
     "Exit status: 0 all is well; 1 failures, corruption or leaks; 2 wrong usage or bad input.";
 
 /* What the parser fills: the options, and what was said explicitly. */

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "json_file.h"
 
 #define DRAWN_SEED    1
 #define DRAWN_SECONDS 3600 /* of trace time */
@@ -111,35 +112,33 @@ static void print(const struct role_options *options, const struct role_result *
     printf("checked     %llu corrupt, %llu leaked\n", (unsigned long long)result->corrupt, (unsigned long long)result->leaked);
 }
 
-static int write_json(const char *path, json_t *object)
-{
-    int err = strcmp(path, "-") ? json_dump_file(object, path, JSON_INDENT(1)) : json_dumpf(object, stdout, JSON_INDENT(1));
-    if (err == 0 && !strcmp(path, "-")) putchar('\n');
-    if (err) fprintf(stderr, "weir replay: %s: could not be written\n", path);
-    return err;
-}
-
 int command_replay_role(int count, char **arguments)
 {
     static const struct argp argp = {described, parse, NULL,
                                      "Play accesses to KV-cache blocks with two processes: prefill writes blocks into leased buffers and puts them into "
-                                     "those of decode, which checks the stamps in them. Start prefill first.", NULL, NULL, NULL};
+                                     "those of decode, which checks the stamps in them. Start prefill first.\v"
+                                     "Exit status: 0 all is well; 1 corruption, leaks, or the work was not finished; 2 wrong usage, bad input, or no peer.", NULL, NULL, NULL};
     struct role_options options = {.blocks = "drawn", .block_bytes = 65536, .window = 16, .patience_s = 10};
     struct block_trace  trace = {0};
     struct role_result  result = {0};
+    struct json_file    file;
     if (argp_parse(&argp, count, arguments, 0, NULL, &options) != 0) return EXIT_STATUS_USAGE;
     if (!strcmp(options.role, "prefill")) {
         int read = strcmp(options.blocks, "drawn") ? block_trace_read(options.blocks, stderr, &trace)
                                                    : block_trace_draw(DRAWN_SEED, DRAWN_SECONDS, &trace);
         if (read < 0) return EXIT_STATUS_USAGE;
     }
-    int err = role_run(&options, &trace, &result);
+    int err = json_file_open(&file, options.json);
+    if (err == 0) {
+        err = role_run(&options, &trace, &result);
+        if (err < 0) (void)json_file_close(&file, NULL);
+    }
     block_trace_free(&trace);
     if (err < 0) return EXIT_STATUS_USAGE;
     if (!options.json || strcmp(options.json, "-")) print(&options, &result);
     if (options.json) {
         json_t *object = to_json(&options, &result);
-        if (!object || write_json(options.json, object) != 0) err = -1;
+        err = object ? json_file_close(&file, object) : -1;
         json_decref(object);
         if (err < 0) return EXIT_STATUS_USAGE;
     }
