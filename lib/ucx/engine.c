@@ -432,6 +432,7 @@ int weir_ucx_create(struct weir_runtime *rt, const struct weir_ucx_opts *opts,
     ucx->opts = given;
     ucx->poll_fd = ucx->wake_fd = ucx->timer_fd = ucx->listen_fd = -1;
     ucx->told_last = &ucx->told_first;
+    ucx->ended.ucx = ucx;
     pthread_mutex_init(&ucx->lock, NULL);
     int err = keep_secret(ucx);
     if (err >= 0 && !wu_random(ucx->run, sizeof ucx->run))

@@ -206,6 +206,7 @@ struct weir_ucx {
     uint32_t              peer_count;
     struct weir_ucx_transfer *transfers, *spare; /* table, free list */
     struct weir_ucx_transfer *told_first, **told_last; /* ended, with a function to call */
+    struct weir_ucx_transfer  ended; /* stands for each that ended, and well, inside the call that began it */
     struct weir_ucx_stats stat;
     bool                  told_secret, told_garbage, told_keys; /* logged once each */
     bool                  looks_soon; /* the timer comes early, for peers that are ending */

@@ -2,8 +2,9 @@
 /*
  * transfer.c - put, get, send and receive
  *
- * A transfer holds its buffer from before UCX is asked until UCX has answered: done, failed, or cancelled because the
- * endpoint was closed. Its record comes from a table, so that a transfer allocates nothing.
+ * A transfer holds its buffer from when UCX was asked until UCX has answered: done, failed, or cancelled because the
+ * endpoint was closed. What ends inside the call, such as a put into memory that is mapped here, holds nothing: the lease does. Its
+ * record comes from a table, so that a transfer allocates nothing.
  */
 #include "ucx/engine.h"
 
@@ -29,25 +30,22 @@ static int error_of(const struct weir_ucx_transfer *transfer, ucs_status_t statu
     return WEIR_EPEER;
 }
 
-static void count_end_locked(struct weir_ucx_transfer *transfer)
+static void count_end_locked(struct weir_ucx *ucx, uint32_t kind, uint64_t bytes)
 {
-    struct weir_ucx_stats *stat = &transfer->ucx->stat;
+    struct weir_ucx_stats *stat = &ucx->stat;
     stat->ended++;
-    stat->in_flight--;
-    stat->failed += transfer->err < 0;
-    if (transfer->err < 0) return;
-    switch (transfer->kind) {
+    switch (kind) {
     case WU_PUT:
-        stat->bytes_put += transfer->bytes;
+        stat->bytes_put += bytes;
         break;
     case WU_GET:
-        stat->bytes_got += transfer->bytes;
+        stat->bytes_got += bytes;
         break;
     case WU_SEND:
-        stat->bytes_sent += transfer->bytes;
+        stat->bytes_sent += bytes;
         break;
     default:
-        stat->bytes_received += transfer->bytes;
+        stat->bytes_received += bytes;
         break;
     }
 }
@@ -60,8 +58,10 @@ static void end_locked(struct weir_ucx_transfer *transfer, ucs_status_t status)
     transfer->err = error_of(transfer, status);
     if (transfer->err == WEIR_EPEER && transfer->peer->status)
         transfer->status = transfer->peer->status; /* the cause, not its effect */
-    count_end_locked(transfer);
-    (void)weir_buffer_unhold(transfer->buffer);
+    count_end_locked(ucx, transfer->kind, transfer->err < 0 ? 0 : transfer->bytes);
+    ucx->stat.failed += transfer->err < 0;
+    ucx->stat.in_flight--;
+    if (transfer->buffer) (void)weir_buffer_unhold(transfer->buffer);
     transfer->buffer = NULL;
     transfer->peer->uses--;
     transfer->peer = NULL;
@@ -83,18 +83,20 @@ static void end_locked(struct weir_ucx_transfer *transfer, ucs_status_t status)
 static void on_end(void *request, ucs_status_t status, void *user);
 
 /* The bytes have left the buffer; are they at the peer? */
-static void flush_locked(struct weir_ucx_transfer *transfer)
+static ucs_status_ptr_t ask_for_delivery(struct weir_ucx_transfer *transfer)
 {
     ucp_request_param_t param = {.op_attr_mask =
                                      UCP_OP_ATTR_FIELD_CALLBACK | UCP_OP_ATTR_FIELD_USER_DATA,
                                  .cb.send = on_end,
                                  .user_data = transfer};
     transfer->flags &= ~(uint32_t)WEIR_UCX_DELIVERED;
-    if (!transfer->peer->ep) {
-        end_locked(transfer, UCS_ERR_CANCELED);
-        return;
-    }
-    ucs_status_ptr_t request = ucp_ep_flush_nbx(transfer->peer->ep, &param);
+    if (!transfer->peer->ep) return UCS_STATUS_PTR(UCS_ERR_CANCELED);
+    return ucp_ep_flush_nbx(transfer->peer->ep, &param);
+}
+
+static void flush_locked(struct weir_ucx_transfer *transfer)
+{
+    ucs_status_ptr_t request = ask_for_delivery(transfer);
     transfer->request = UCS_PTR_IS_PTR(request) ? request : NULL;
     if (!transfer->request) end_locked(transfer, UCS_PTR_STATUS(request));
 }
@@ -148,6 +150,7 @@ struct begin {
     const struct weir_ucx_transfer_opts *opts;
     uint32_t                             kind;
     uint32_t                             tag;
+    bool                                 ended; /* inside the call, and well */
     const struct weir_ucx_ref           *ref;
     struct wu_far_slab                  *far_slab;
 };
@@ -163,10 +166,9 @@ static int begin_locked(const struct begin *begin, struct weir_ucx_transfer **ou
     struct weir_ucx_transfer *transfer = ucx->spare;
     WU_ENSURE(transfer, EXCEEDS, .limit = "transfers_max", .limit_value = ucx->opts.transfers_max,
               .wanted = ucx->opts.transfers_max + 1, .setting = "weir_ucx_opts.transfers_max");
-    WI_TRY(weir_buffer_hold(begin->part->buffer));
+    WI_TRY(weir_buffer_wanted(begin->part->buffer)); /* it is leased */
     ucx->spare = transfer->next;
     transfer->peer = begin->peer;
-    transfer->buffer = begin->part->buffer;
     transfer->request = NULL;
     transfer->bytes = begin->part->bytes;
     transfer->kind = begin->kind;
@@ -176,8 +178,6 @@ static int begin_locked(const struct begin *begin, struct weir_ucx_transfer **ou
     transfer->ctx = begin->opts->ctx;
     transfer->left = false;
     wi_store(&transfer->ended, 0, relaxed);
-    begin->peer->uses++;
-    ucx->stat.in_flight++;
     *out = transfer;
     return 0;
 }
@@ -248,16 +248,58 @@ static int find_far_locked(struct begin *begin)
     return 0;
 }
 
+/* It goes on after the call, so it holds the buffer from now on. */
+static int go_on_locked(struct weir_ucx_transfer *transfer, struct weir_buffer *buffer)
+{
+    struct weir_ucx *ucx = transfer->ucx;
+    int              err = weir_buffer_hold(buffer);
+    if (err >= 0) {
+        transfer->buffer = buffer;
+        return 0;
+    }
+    /* Of this buffer no more can be held, and UCX has begun: it ends inside the call. */
+    transfer->done = NULL;
+    transfer->fd = 0;
+    transfer->left = true;
+    while (transfer->peer) (void)wu_progress_locked(ucx);
+    return err;
+}
+
+/* Ended well inside the call: nobody waits for it, so it needs no record. */
+static void end_at_once_locked(struct begin *begin, struct weir_ucx_transfer *transfer)
+{
+    struct weir_ucx *ucx = transfer->ucx;
+    transfer->peer = NULL;
+    give_back_locked(transfer);
+    count_end_locked(ucx, begin->kind, begin->part->bytes);
+    begin->ended = true;
+}
+
 static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
 {
     struct weir_ucx_transfer *transfer;
-    if (begin->ref && wi_load(&begin->peer->state, relaxed) == WU_PEER_ALIVE)
+    struct weir_ucx_peer     *peer = begin->peer;
+    struct weir_ucx          *ucx = peer->ucx;
+    if (begin->ref && wi_load(&peer->state, relaxed) == WU_PEER_ALIVE)
         WI_TRY(find_far_locked(begin));
     WI_TRY(begin_locked(begin, &transfer));
+    peer->uses++;
+    ucx->stat.in_flight++;
     ucs_status_ptr_t answer = ask_ucx(begin, transfer);
-    bool             ended = transfer->peer == NULL; /* its callback came before the answer */
-    if (!ended && UCS_PTR_IS_PTR(answer)) transfer->request = answer;
-    if (!ended && !UCS_PTR_IS_PTR(answer)) step_locked(transfer, UCS_PTR_STATUS(answer));
+    if (!answer && (transfer->flags & WEIR_UCX_DELIVERED)) answer = ask_for_delivery(transfer);
+    if (!answer) {
+        peer->uses--;
+        ucx->stat.in_flight--;
+        end_at_once_locked(begin, transfer);
+        return 0;
+    }
+    bool ended = transfer->peer == NULL; /* its callback came before the answer */
+    if (!ended && UCS_PTR_IS_PTR(answer)) {
+        transfer->request = answer;
+        WI_TRY(go_on_locked(transfer, begin->part->buffer));
+    } else if (!ended) {
+        step_locked(transfer, UCS_PTR_STATUS(answer));
+    }
     if (!begin->opts->done) *out = transfer;
     return 0;
 }
@@ -265,17 +307,29 @@ static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
 static int start(struct begin *begin, const struct weir_ucx_transfer_opts *opts,
                  struct weir_ucx_transfer **out)
 {
-    struct weir_ucx_transfer_opts given;
+    struct weir_ucx_transfer_opts imported;
+    struct weir_ucx              *ucx;
     WI_TRY(check_part(begin->peer, begin->part));
-    WI_TRY(wu_options_import(&given, sizeof given, opts, "weir_ucx_transfer_opts"));
-    WU_ENSURE(given.flags <= WEIR_UCX_DELIVERED, OPTS,
+    if (!opts || opts->struct_size != sizeof imported) {
+        WI_TRY(wu_options_import(&imported, sizeof imported, opts, "weir_ucx_transfer_opts"));
+        opts = &imported;
+    }
+    WU_ENSURE(opts->flags <= WEIR_UCX_DELIVERED, OPTS,
               .detail = "flags has a bit that this weir does not know");
-    WU_ENSURE(given.done || out, INVAL, .detail = "neither done nor out is given");
-    begin->opts = &given;
-    wu_lock(begin->peer->ucx);
+    WU_ENSURE(opts->done || out, INVAL, .detail = "neither done nor out is given");
+    begin->opts = opts;
+    ucx = begin->peer->ucx;
+    wu_lock(ucx);
     int err = start_locked(begin, out);
-    wu_unlock(begin->peer->ucx);
-    return err;
+    wu_unlock(ucx);
+    if (!begin->ended) return err;
+    if (opts->fd > 0) wu_signal(opts->fd);
+    if (opts->done) {
+        opts->done(opts->ctx, 0, UCS_OK);
+    } else {
+        *out = &ucx->ended;
+    }
+    return 0;
 }
 
 int weir_ucx_put(struct weir_ucx_peer *peer, struct weir_slice from, const struct weir_ucx_ref *to,
@@ -327,10 +381,9 @@ static bool has_ended(void *arg)
     return wi_load(&transfer->ended, acquire) != 0; /* order(transfer-ended) */
 }
 
-int weir_ucx_wait(struct weir_ucx_transfer *transfer, uint64_t deadline_ns, size_t *bytes)
+static int wait_for(struct weir_ucx_transfer *transfer, uint64_t deadline_ns, size_t *bytes)
 {
     WI_UNCANCELLABLE;
-    WU_ENSURE(transfer, INVAL, .detail = "transfer is NULL");
     struct weir_ucx *ucx = transfer->ucx;
     if (!has_ended(transfer) && !wu_await(ucx, has_ended, transfer, deadline_ns, false))
         return WU_FAIL(TIMEDOUT, .detail = "the transfer has not ended",
@@ -352,10 +405,18 @@ int weir_ucx_wait(struct weir_ucx_transfer *transfer, uint64_t deadline_ns, size
     return 0;
 }
 
+int weir_ucx_wait(struct weir_ucx_transfer *transfer, uint64_t deadline_ns, size_t *bytes)
+{
+    WU_ENSURE(transfer, INVAL, .detail = "transfer is NULL");
+    if (transfer == &transfer->ucx->ended) return 0; /* inside the call that began it */
+    return wait_for(transfer, deadline_ns, bytes);
+}
+
 void weir_ucx_cancel(struct weir_ucx_transfer *transfer)
 {
     if (!transfer) return;
     struct weir_ucx *ucx = transfer->ucx;
+    if (transfer == &ucx->ended) return;
     wu_lock(ucx);
     if (has_ended(transfer)) {
         give_back_locked(transfer);

@@ -6,8 +6,10 @@
  *
  * The pools' memory is UCX's, as ucx_perftest's is; with `system`, the system's.
  * Prints one number: microseconds one way of a ping-pong of puts, as ucx_perftest -t ucp_put_lat counts; or MB/s (2^20) of puts
- * one after the other, as ucp_put_bw counts. Both sides progress in their own loop, as ucx_perftest does.
+ * one after the other, as ucp_put_bw counts. Both sides progress in their own loop, as ucx_perftest does, each on a CPU of its own:
+ * two that share one run in turns, and whether they do decides the figures.
  */
+#include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +55,20 @@ static void swap_refs(struct side *side)
 }
 
 static bool system_memory;
+
+/* The first of the CPUs that it may use, or the second. */
+static void take_cpu(int number)
+{
+    cpu_set_t allowed, one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed) || number-- > 0) continue;
+        CPU_SET(cpu, &one);
+        (void)sched_setaffinity(0, sizeof one, &one);
+        return;
+    }
+}
 
 static void open_side(struct side *side, size_t bytes)
 {
@@ -154,12 +170,14 @@ static int other_side(int port_fd, bool latency, size_t bytes, unsigned count)
 {
     struct side side;
     uint16_t    port;
+    take_cpu(1);
     open_side(&side, bytes);
     if (read(port_fd, &port, sizeof port) != sizeof port) return 2;
     must(weir_ucx_connect(side.ucx, "127.0.0.1", port, WEIR_FOREVER, &side.peer), "connect");
     swap_refs(&side);
     if (latency) (void)latency_us(&side, false, bytes, count);
-    while (weir_ucx_peer_alive(side.peer) == 1) (void)weir_ucx_progress(side.ucx);
+    for (unsigned i = 1; weir_ucx_peer_alive(side.peer) == 1; i++)
+        (void)(i % 1000 ? weir_ucx_spin(side.ucx) : weir_ucx_progress(side.ucx));
     close_side(&side);
     return 0;
 }
@@ -176,6 +194,7 @@ int main(int count, char **arguments)
     unsigned rounds = (unsigned)strtoul(arguments[3], NULL, 10);
     pid_t    child = fork(); /* before anything of weir */
     if (child == 0) exit(other_side(pipe_fd[0], latency, bytes, rounds));
+    take_cpu(0);
     open_side(&side, bytes);
     must(weir_ucx_listen(side.ucx, "127.0.0.1", 0, &port), "listen");
     if (write(pipe_fd[1], &port, sizeof port) != sizeof port) return 2;

@@ -225,6 +225,31 @@ Test(ucx_transfer, what_is_wrong_is_named)
     close_side(&one);
 }
 
+/* What goes on behind the call needs a hold; where none is left it ends inside the call, and nothing is in flight. */
+Test(ucx_transfer, a_buffer_with_all_its_holds)
+{
+    enum { HOLDS = 32767 };
+    struct weir_ucx_transfer *transfer;
+    struct weir_ucx_ref       ref;
+    open_both(&one, &other);
+    struct weir_buffer *target = lease(&one, 0), *source = lease(&other, 4);
+    ok(weir_ucx_expose(one.peer, weir_slice_all(target), &ref));
+    for (int i = 0; i < HOLDS; i++) ok(weir_buffer_hold(source));
+    for (int i = 0; i < 4; i++) {
+        int err = weir_ucx_put(other.peer, weir_slice_all(source), &ref, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &transfer);
+        cr_assert(err == 0 || err == WEIR_EEXCEEDS, "%s", weir_errname(err));
+        if (err == 0) finish(transfer);
+        cr_assert_eq(ucx_stats(other.ucx).in_flight, 0);
+    }
+    for (int i = 0; i < HOLDS; i++) ok(weir_buffer_unhold(source));
+    answers(weir_buffer_unhold(source), NOTLEASED);
+    ok(weir_ucx_conceal(one.peer, &ref));
+    ok(weir_buffer_release(target));
+    ok(weir_buffer_release(source));
+    close_side(&other);
+    close_side(&one);
+}
+
 Test(ucx_transfer, access_is_heeded)
 {
     struct weir_ucx_transfer   *transfer;
