@@ -457,7 +457,7 @@ static bool all_ended(void *arg)
     bool             ended = true;
     wu_lock(ucx);
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next)
-        ended &= wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->uses == 0 &&
+        ended &= wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->uses == 0 && !peer->worker &&
                  (peer->fd < 0 || peer->exposed_count == 0);
     pthread_mutex_unlock(&ucx->lock);
     return ended;
@@ -485,6 +485,7 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
     WI_UNCANCELLABLE;
     if (!ucx) return;
     wu_lock(ucx);
+    ucx->closing = true;
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
         wu_peer_end_locked(peer, WEIR_ECANCELED, UCS_ERR_CANCELED, NULL);
         peer->dropped = true;

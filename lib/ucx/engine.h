@@ -123,8 +123,9 @@ struct weir_ucx_peer {
     uint32_t              uses;       /* transfers that have not ended */
     uint32_t              greeted;    /* step of the handshake */
 
-    /* The control connection; -1: it has ended, so the peer's process has let go, or is gone. */
+    /* The control connection. Our half ends when our endpoint is closed; -1: both halves have ended. */
     int      fd;
+    bool     parted; /* its half has ended: its endpoint is closed, or its process is gone */
     uint32_t events; /* what epoll watches it for */
     uint8_t *in;     /* WU_FRAME_MAX */
     size_t   in_bytes;
@@ -209,6 +210,7 @@ struct weir_ucx {
     struct weir_ucx_transfer  ended; /* stands for each that ended, and well, inside the call that began it */
     struct weir_ucx_stats stat;
     bool                  told_secret, told_garbage, told_keys; /* logged once each */
+    bool                  closing;    /* the engine is being destroyed */
     bool                  looks_soon; /* the timer comes early, for peers that are ending */
 };
 
@@ -288,8 +290,10 @@ void wu_listener_event_locked(struct weir_ucx *ucx);
 /* Can a worker be made at all? */
 int wu_worker_try(struct weir_ucx *ucx);
 int wu_worker_open_locked(struct weir_ucx_peer *peer);
-/* Returns true when the peer has no worker any more; until then UCX's progress is needed. Its endpoint is closed before. */
-bool wu_worker_close_locked(struct weir_ucx_peer *peer);
+/* Its endpoint is closed. Returns true when nothing is left to do for the worker; until then UCX's progress is needed. */
+bool wu_worker_rest_locked(struct weir_ucx_peer *peer);
+/* pre: it rests */
+void wu_worker_close_locked(struct weir_ucx_peer *peer);
 unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most);
 /* Each will signal poll_fd for what comes. False: something has come. */
 bool wu_workers_arm_locked(struct weir_ucx *ucx);

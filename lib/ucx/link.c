@@ -9,7 +9,7 @@
  *      SLAB, READY, SLAB_GOING, SLAB_GONE, PING, BYE <->   each with a proof under the session's key, numbered
  *
  * The end of the connection is how the death of a peer is seen, whatever the transport: the kernel closes it. It is also what says that a
- * peer's process can touch nothing of ours any more.
+ * peer's process can touch nothing of ours any more: so each side ends its half only when its endpoint is closed.
  */
 #include "ucx/frame.h"
 
@@ -298,12 +298,14 @@ void wu_link_event_locked(struct weir_ucx_peer *peer, uint32_t events)
         return;
     }
     if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
-    /* Its kernel has closed the connection: whatever it could do to our memory it has done. */
+    /* Its half has ended: whatever it could do to our memory it has done. Ours ends when our endpoint is closed. */
+    peer->parted = true;
     bool greeting = wi_load(&peer->state, relaxed) == WU_PEER_GREETING;
     if (greeting && !peer->connector) peer->ucx->stat.refused_garbage++;
     wu_peer_end_locked(peer, WEIR_EPEER, greeting ? UCS_ERR_REJECTED : UCS_ERR_CONNECTION_RESET,
                        greeting ? NULL : "its connection has ended");
-    wu_link_close_locked(peer);
+    (void)epoll_ctl(peer->ucx->poll_fd, EPOLL_CTL_DEL, peer->fd, NULL); /* an end is readable for ever */
+    if (wi_load(&peer->state, relaxed) == WU_PEER_ENDED) wu_link_close_locked(peer);
 }
 
 void wu_listener_event_locked(struct weir_ucx *ucx)

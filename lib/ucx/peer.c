@@ -2,10 +2,12 @@
 /*
  * peer.c - peers: how they are met, how they fail, and when what they could touch is free again
  *
- *      GREETING -> ALIVE -> ENDING (endpoint closed by force: UCX cancels what is in flight; then the worker) -> ENDED -> freed
+ *      GREETING -> ALIVE -> ENDING (endpoint closed by force: UCX cancels what is in flight) -> ENDED -> freed
  *
  * Exposed buffers are given back when the endpoint is closed and the control connection has ended: then the peer's process has
  * let go, or is no more. Until then they stay held, for a peer that is only stopped may go on at any time.
+ * The worker stays for as long: over shared memory a peer finds its queue by the number of a file descriptor in this process, and
+ * one that is late must not find there the queue of the next peer.
  * A peer is freed when it has ended, no transfer names it, its connection has ended, and the caller has given it back.
  */
 #include "ucx/engine.h"
@@ -65,7 +67,7 @@ void wu_peers_tick_locked(struct weir_ucx *ucx)
         if (state == WU_PEER_GREETING && now_ns - peer->began_ns > ucx->opts.handshake_ns) {
             ucx->stat.refused_garbage += !peer->connector;
             wu_peer_end_locked(peer, WEIR_ETIMEDOUT, UCS_ERR_TIMED_OUT, NULL);
-            wu_link_close_locked(peer);
+            if (!peer->worker) wu_link_close_locked(peer);
         } else if (state == WU_PEER_ALIVE && ucx->opts.stall_ns != WEIR_FOREVER &&
                    now_ns > peer->heard_ns && now_ns - peer->heard_ns > ucx->opts.stall_ns) {
             wu_peer_end_locked(peer, WEIR_EPEER, UCS_ERR_TIMED_OUT, "it is silent");
@@ -159,10 +161,11 @@ static void on_greeted(void *request, ucs_status_t status, void *user)
     struct wu_frame       frame;
     if (request) ucp_request_free(request);
     peer->uses--;
+    peer->answered = true;
+    if (status != UCS_OK) peer->broken = true;
     if (status != UCS_OK || wi_load(&peer->state, relaxed) != WU_PEER_ALIVE) return;
     wu_frame_begin(&frame, WU_READY);
     wu_link_send_locked(peer, &frame);
-    peer->answered = true;
     wu_peer_ready_locked(peer);
 }
 
@@ -240,6 +243,26 @@ void wu_exposures_end_locked(struct weir_ucx_peer *peer, bool lost)
     if (peer->exposed_count == 0) peer->exposed_end = 0;
 }
 
+/*
+ * While UCX's greeting is under way, the other side may still ask for our endpoint: were it closed, UCX would answer with
+ * another, and the other process would abort. So what ends in the greeting ends behind it, if the other side is there to answer.
+ */
+static bool is_greeting(const struct weir_ucx_peer *peer)
+{
+    return (!peer->answered || peer->greeting) && !peer->parted && !peer->broken &&
+           weir_clock_ns() - peer->began_ns <= peer->ucx->opts.handshake_ns;
+}
+
+static void close_endpoint(struct weir_ucx_peer *peer)
+{
+    ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS,
+                                 .flags = UCP_EP_CLOSE_FLAG_FORCE};
+    if (peer->greeting) ucp_request_cancel(peer->worker, peer->greeting);
+    peer->closing = ucp_ep_close_nbx(peer->ep, &param);
+    peer->ep = NULL;
+    if (UCS_PTR_IS_ERR(peer->closing)) peer->closing = NULL;
+}
+
 void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status, const char *why)
 {
     uint32_t state = wi_load(&peer->state, relaxed);
@@ -253,14 +276,7 @@ void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status
     if (state == WU_PEER_ALIVE && err != WEIR_ECANCELED) peer->ucx->stat.peers_failed++;
     wi_store(&peer->state, WU_PEER_ENDING, release);
     wu_transfers_cancel_locked(peer);
-    if (peer->greeting) ucp_request_cancel(peer->worker, peer->greeting);
-    if (peer->ep) {
-        ucp_request_param_t param = {.op_attr_mask = UCP_OP_ATTR_FIELD_FLAGS,
-                                     .flags = UCP_EP_CLOSE_FLAG_FORCE};
-        peer->closing = ucp_ep_close_nbx(peer->ep, &param);
-        peer->ep = NULL;
-        if (UCS_PTR_IS_ERR(peer->closing)) peer->closing = NULL;
-    }
+    if (peer->ep && !is_greeting(peer)) close_endpoint(peer);
     wu_advance_locked(peer->ucx);
 }
 
@@ -268,10 +284,10 @@ void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status
 static void half_close(struct weir_ucx_peer *peer)
 {
     if (peer->fd < 0) return;
-    if (peer->inbox_its) {
+    if (peer->worker && !peer->parted) {
         (void)shutdown(peer->fd, SHUT_WR); /* the other side ends too, and closes */
     } else {
-        wu_link_close_locked(peer); /* it never had a key */
+        wu_link_close_locked(peer); /* or it never had an address of ours */
     }
 }
 
@@ -286,6 +302,10 @@ static void free_peer(struct weir_ucx_peer *peer)
 
 static bool step_ending(struct weir_ucx_peer *peer)
 {
+    if (peer->ep) {
+        if (is_greeting(peer)) return false;
+        close_endpoint(peer);
+    }
     if (peer->closing) {
         if (ucp_request_check_status(peer->closing) == UCS_INPROGRESS) return false;
         ucp_request_free(peer->closing);
@@ -293,7 +313,7 @@ static bool step_ending(struct weir_ucx_peer *peer)
     }
     if (peer->uses > 0) return false; /* their callbacks come */
     wu_far_slabs_free_locked(peer);
-    if (!wu_worker_close_locked(peer)) return false;
+    if (!wu_worker_rest_locked(peer)) return false;
     wi_store(&peer->state, WU_PEER_ENDED, release);
     half_close(peer);
     wu_advance_locked(peer->ucx);
@@ -311,7 +331,9 @@ unsigned wu_peers_settle_locked(struct weir_ucx *ucx)
             wu_peer_end_locked(peer, WEIR_EPEER, UCS_ERR_ENDPOINT_TIMEOUT, "UCX reports an error");
         if (wi_load(&peer->state, relaxed) == WU_PEER_ENDING) done += step_ending(peer);
         ending |= wi_load(&peer->state, relaxed) == WU_PEER_ENDING;
-        if (wi_load(&peer->state, relaxed) == WU_PEER_ENDED && peer->fd < 0) {
+        bool ended = wi_load(&peer->state, relaxed) == WU_PEER_ENDED;
+        if (ended && (peer->fd < 0 || ucx->closing)) wu_worker_close_locked(peer);
+        if (ended && peer->fd < 0) {
             if (peer->exposed_count) wu_exposures_end_locked(peer, false);
             if (peer->dropped || !peer->taken) {
                 *link = peer->next;

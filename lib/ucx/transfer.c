@@ -261,6 +261,7 @@ static int go_on_locked(struct weir_ucx_transfer *transfer, struct weir_buffer *
     transfer->done = NULL;
     transfer->fd = 0;
     transfer->left = true;
+    if (transfer->kind == WU_RECEIVE) ucp_request_cancel(transfer->peer->worker, transfer->request);
     while (transfer->peer) (void)wu_progress_locked(ucx);
     return err;
 }

@@ -67,7 +67,7 @@ int wu_worker_open_locked(struct weir_ucx_peer *peer)
 }
 
 /* Closing an endpoint goes on behind its request. A worker that is destroyed before that has ended aborts the process. */
-bool wu_worker_close_locked(struct weir_ucx_peer *peer)
+bool wu_worker_rest_locked(struct weir_ucx_peer *peer)
 {
     ucp_request_param_t param = {0};
     if (!peer->worker) return true;
@@ -77,9 +77,23 @@ bool wu_worker_close_locked(struct weir_ucx_peer *peer)
         ucp_request_free(peer->flush);
     }
     (void)epoll_ctl(peer->ucx->poll_fd, EPOLL_CTL_DEL, peer->worker_fd, NULL);
+    return true;
+}
+
+void wu_worker_close_locked(struct weir_ucx_peer *peer)
+{
+    if (!peer->worker) return;
     destroy(peer->worker, peer->address);
     peer->worker = NULL;
-    return true;
+}
+
+/*
+ * Once it rests, a worker is left alone: else it would make an endpoint of its own to answer a peer who is late, and UCX aborts there,
+ * since it is another than the one that was known.
+ */
+static bool is_at_work(const struct weir_ucx_peer *peer)
+{
+    return peer->worker && wi_load(&peer->state, relaxed) != WU_PEER_ENDED;
 }
 
 unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most)
@@ -87,7 +101,7 @@ unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most)
     unsigned done = 0;
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
         /* A share for each: one that is flooded must not keep the others waiting. */
-        for (unsigned i = 0; peer->worker && i < most && ucp_worker_progress(peer->worker); i++)
+        for (unsigned i = 0; is_at_work(peer) && i < most && ucp_worker_progress(peer->worker); i++)
             done++;
     }
     return done;
@@ -96,7 +110,7 @@ unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most)
 bool wu_workers_arm_locked(struct weir_ucx *ucx)
 {
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-        if (peer->worker && ucp_worker_arm(peer->worker) == UCS_ERR_BUSY) return false;
+        if (is_at_work(peer) && ucp_worker_arm(peer->worker) == UCS_ERR_BUSY) return false;
     }
     return true;
 }

@@ -119,6 +119,12 @@ Test(ucx_faults, no_context)
     cr_assert_eq(sweep(UCP_INIT), 2);
 }
 
+Test(ucx_faults, no_endpoint)
+{
+    cr_assert_geq(sweep(UCP_EP_CREATE), 2);
+    cr_assert_geq(sweep(UCP_RKEY_UNPACK), 2);
+}
+
 Test(ucx_faults, no_memory)
 {
     cr_assert_eq(sweep(UCP_MEM_MAP), 2);
