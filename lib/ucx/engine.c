@@ -342,6 +342,7 @@ static int ucx_failed(const char *call, ucs_status_t status)
 static int open_ucx(struct weir_ucx *ucx)
 {
     ucp_config_t *config;
+    wu_segments_sweep();
     ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
     if (status != UCS_OK) return ucx_failed("ucp_config_read", status);
     ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
@@ -514,6 +515,7 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
     (void)wu_peers_settle_locked(ucx);
     wu_unlock(ucx);
     free_engine(ucx);
+    wu_segments_sweep();
 }
 
 int weir_ucx_stats_read(struct weir_ucx *ucx, struct weir_ucx_stats *out)

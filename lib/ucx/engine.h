@@ -9,6 +9,7 @@
  *   peer.c      peers: meeting, failing, ending; exposures
  *   worker.c    UCX workers, one for each peer
  *   transfer.c  put, get, send, receive
+ *   segments.c  shared memory that killed processes have left
  *   proof.c     HMAC and random numbers
  *
  * One lock guards an engine: its UCX workers, peers, slabs and transfers. UCX's callbacks run inside ucp_worker_progress()
@@ -254,6 +255,9 @@ int wu_memory_begin(struct weir_ucx *ucx);
 void wu_memory_end(struct wu_memory *memory, ucp_context_h context);
 /* The registration of memory that was taken; NULL: it was not. */
 ucp_mem_h wu_memory_find_locked(const struct weir_ucx *ucx, uint64_t address, uint64_t bytes);
+
+/* segments.c */
+void wu_segments_sweep(void);
 
 /* slab.c */
 struct wu_slab *wu_slab_find_locked(struct weir_ucx *ucx, uint64_t address, uint64_t bytes);

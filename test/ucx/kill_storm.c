@@ -7,7 +7,8 @@
  * The one who dies floods the engine with short messages, so that it is killed as often as may be between reserving a place
  * in a queue and filling it. Exit status 0: each was met, and each was seen to fail.
  */
-#include <errno.h>
+#include "must.h"
+
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -29,15 +30,6 @@ struct side {
     struct weir_pool    *pool;
     struct weir_ucx     *ucx;
 };
-
-static void must(int err, const char *what)
-{
-    char text[512];
-    if (err >= 0) return;
-    (void)weir_error_text(text, sizeof text);
-    fprintf(stderr, "kill_storm: %s: %s\n", what, text);
-    exit(1);
-}
 
 static void open_side(struct side *side)
 {

@@ -2,13 +2,17 @@
 /*
  * put_rate.c - how fast a put of leased buffers is between two processes: for tools/dev/ucx_rate, which compares
  *
- * usage: put_rate lat|bw <bytes> <iterations> [system]
+ * usage: put_rate lat|bw <bytes> <iterations> [system] [idle peers]
  *
- * The pools' memory is UCX's, as ucx_perftest's is; with `system`, the system's.
+ * The pools' memory is UCX's, as ucx_perftest's is; with `system`, the system's. Idle peers are processes that have met the one that
+ * is measured, and sleep.
  * Prints one number: microseconds one way of a ping-pong of puts, as ucx_perftest -t ucp_put_lat counts; or MB/s (2^20) of puts
  * one after the other, as ucp_put_bw counts. Both sides progress in their own loop, as ucx_perftest does, each on a CPU of its own:
  * two that share one run in turns, and whether they do decides the figures.
  */
+#include "must.h"
+
+#include <poll.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -30,15 +34,6 @@ struct side {
     struct weir_ucx_ref   far;
 };
 
-static void must(int err, const char *what)
-{
-    char text[512];
-    if (err >= 0) return;
-    (void)weir_error_text(text, sizeof text);
-    fprintf(stderr, "put_rate: %s: %s\n", what, text);
-    exit(2);
-}
-
 static void swap_refs(struct side *side)
 {
     struct weir_ucx_transfer *received, *sent;
@@ -55,6 +50,7 @@ static void swap_refs(struct side *side)
 }
 
 static bool system_memory;
+static int  idle_pipe[2];
 
 /* The first of the CPUs that it may use, or the second. */
 static void take_cpu(int number)
@@ -182,26 +178,60 @@ static int other_side(int port_fd, bool latency, size_t bytes, unsigned count)
     return 0;
 }
 
+/* Until the one that is measured has gone. */
+static int idle_side(int port_fd)
+{
+    struct side side;
+    uint16_t    port;
+    open_side(&side, 4096);
+    if (read(port_fd, &port, sizeof port) != sizeof port) return 2;
+    must(weir_ucx_connect(side.ucx, "127.0.0.1", port, WEIR_FOREVER, &side.peer), "connect");
+    while (weir_ucx_peer_alive(side.peer) == 1) {
+        struct pollfd ready = {.fd = weir_ucx_fd(side.ucx), .events = POLLIN};
+        must(weir_ucx_progress(side.ucx), "progress");
+        (void)poll(&ready, 1, 1000);
+    }
+    close_side(&side);
+    return 0;
+}
+
+/* Each in turn, so that the last to come is the one that puts. */
+static void meet_idle(struct side *side, uint16_t port, unsigned idle)
+{
+    for (unsigned i = 0; i < idle; i++) {
+        struct weir_ucx_peer *peer;
+        if (write(idle_pipe[1], &port, sizeof port) != sizeof port) exit(2);
+        must(weir_ucx_accept(side->ucx, WEIR_FOREVER, &peer), "accept");
+    }
+}
+
 int main(int count, char **arguments)
 {
     struct side side;
     uint16_t    port;
     int         pipe_fd[2], status = 0;
-    if (count < 4 || count > 5 || pipe(pipe_fd) != 0) return 2;
-    system_memory = count == 5 && !strcmp(arguments[4], "system");
+    if (count < 4 || count > 6 || pipe(pipe_fd) != 0 || pipe(idle_pipe) != 0) return 2;
+    system_memory = count >= 5 && !strcmp(arguments[4], "system");
+    unsigned idle = count > 4 + system_memory ? (unsigned)strtoul(arguments[4 + system_memory], NULL, 10) : 0;
     bool     latency = !strcmp(arguments[1], "lat");
     size_t   bytes = strtoull(arguments[2], NULL, 10);
     unsigned rounds = (unsigned)strtoul(arguments[3], NULL, 10);
     pid_t    child = fork(); /* before anything of weir */
     if (child == 0) exit(other_side(pipe_fd[0], latency, bytes, rounds));
+    for (unsigned i = 0; i < idle; i++) {
+        if (fork() == 0) exit(idle_side(idle_pipe[0]));
+    }
     take_cpu(0);
     open_side(&side, bytes);
     must(weir_ucx_listen(side.ucx, "127.0.0.1", 0, &port), "listen");
+    meet_idle(&side, port, idle);
     if (write(pipe_fd[1], &port, sizeof port) != sizeof port) return 2;
     must(weir_ucx_accept(side.ucx, WEIR_FOREVER, &side.peer), "accept");
     swap_refs(&side);
     printf("%.4f\n",
            latency ? latency_us(&side, true, bytes, rounds) : bandwidth(&side, bytes, rounds));
     close_side(&side);
-    return waitpid(child, &status, 0) == child && status == 0 ? 0 : 2;
+    bool good = waitpid(child, &status, 0) == child && status == 0;
+    while (wait(&status) > 0) good &= status == 0;
+    return good ? 0 : 2;
 }

@@ -3,6 +3,10 @@
 #include "ucx/fixture.h"
 #include "ucx/ucp_double.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
 static struct side one, other;
 
 static void open_mapped(struct side *side, const struct weir_ucx_opts *opts, size_t max)
@@ -132,6 +136,41 @@ Test(ucx_memory, a_quarantined_slab_keeps_its_context)
     cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 1);
     cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 1);
     cr_assert_eq(*byte, 7, "who still writes there harms nobody");
+}
+
+static int make_file(const char *name)
+{
+    int fd = open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    cr_assert_geq(fd, 0);
+    cr_assert_eq(ftruncate(fd, 4096), 0);
+    return fd;
+}
+
+/* What a process left that was killed while UCX made a segment goes; what somebody has open, or mapped, stays. */
+Test(ucx_memory, what_the_killed_left_is_taken_away)
+{
+    char folder[] = "/tmp/weir-ucx-XXXXXX";
+    cr_assert(mkdtemp(folder));
+    cr_assert_eq(setenv("UCX_POSIX_DIR", folder, 1), 0);
+    cr_assert_eq(chdir(folder), 0);
+    (void)close(make_file("ucx_shm_posix_left"));
+    (void)close(make_file("another"));
+    int   open_fd = make_file("ucx_shm_posix_open"), mapped_fd = make_file("ucx_shm_posix_mapped");
+    void *mapped = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, mapped_fd, 0);
+    cr_assert_neq(mapped, MAP_FAILED);
+    (void)close(mapped_fd);
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 2);
+    cr_assert_neq(access("ucx_shm_posix_left", F_OK), 0, "it stays for good");
+    cr_assert_eq(access("another", F_OK), 0);
+    cr_assert_eq(access("ucx_shm_posix_open", F_OK), 0);
+    cr_assert_eq(access("ucx_shm_posix_mapped", F_OK), 0);
+    (void)close(open_fd);
+    cr_assert_eq(munmap(mapped, 4096), 0);
+    close_side(&one);
+    cr_assert_neq(access("ucx_shm_posix_open", F_OK), 0);
+    cr_assert_neq(access("ucx_shm_posix_mapped", F_OK), 0);
+    cr_assert_eq(unlink("another"), 0);
+    cr_assert_eq(rmdir(folder), 0, "something is left");
 }
 
 Test(ucx_memory, is_none_without_an_engine)
