@@ -163,7 +163,13 @@ int wu_watch_fd(struct weir_ucx *ucx, int fd, uint32_t events, void *who)
 
 unsigned wu_progress_locked(struct weir_ucx *ucx)
 {
-    unsigned done = wu_workers_progress_locked(ucx, PROGRESS_MAX);
+    unsigned done = wu_workers_progress_locked(ucx, PROGRESS_MAX, true);
+    return done + wu_peers_settle_locked(ucx);
+}
+
+unsigned wu_spin_locked(struct weir_ucx *ucx)
+{
+    unsigned done = wu_workers_progress_locked(ucx, PROGRESS_MAX, false);
     return done + wu_peers_settle_locked(ucx);
 }
 
@@ -218,7 +224,7 @@ int weir_ucx_spin(struct weir_ucx *ucx)
 {
     WU_ENSURE(ucx, INVAL, .detail = "ucx is NULL");
     wu_lock(ucx);
-    unsigned done = wu_progress_locked(ucx);
+    unsigned done = wu_spin_locked(ucx);
     wu_unlock(ucx);
     return (int)done;
 }
@@ -252,7 +258,7 @@ static void *thread_main(void *arg)
 static void turn(struct weir_ucx *ucx, bool quiet)
 {
     if (pthread_mutex_trylock(&ucx->lock) != 0) return;
-    (void)wu_progress_locked(ucx);
+    (void)wu_spin_locked(ucx);
     if (!ucx->has_thread) (void)wu_poll_locked(ucx);
     if (quiet) {
         pthread_mutex_unlock(&ucx->lock);
@@ -488,9 +494,10 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
     wu_lock(ucx);
     ucx->closing = true;
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-        wu_peer_end_locked(peer, WEIR_ECANCELED, UCS_ERR_CANCELED, NULL);
+        wu_peer_leave_locked(peer);
         peer->dropped = true;
     }
+    ucx->unsettled = true;
     wu_unlock(ucx);
     (void)wu_await(ucx, all_ended, ucx, weir_deadline_after_ns(ucx->opts.handshake_ns), false);
     if (ucx->has_thread) {

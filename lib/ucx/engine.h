@@ -143,6 +143,9 @@ struct weir_ucx_peer {
 
     ucp_worker_h        worker; /* NULL: before the handshake, or the peer has ended */
     int                 worker_fd;
+    uint32_t            fruitless; /* rounds of progress since something came of it */
+    bool                is_warm;
+    struct weir_ucx_peer *next_warm;
     ucp_address_t      *address; /* of the worker */
     size_t              address_bytes;
     void               *flush; /* before the worker is destroyed */
@@ -206,6 +209,9 @@ struct weir_ucx {
     uint64_t              slab_names;
     struct weir_ucx_peer *peers;
     uint32_t              peer_count;
+    uint32_t              rounds;
+    struct weir_ucx_peer *warm;      /* those whose worker is looked at in each round */
+    bool                  unsettled; /* a peer is broken, ends, has ended, or was given back */
     struct weir_ucx_transfer *transfers, *spare; /* table, free list */
     struct weir_ucx_transfer *told_first, **told_last; /* ended, with a function to call */
     struct weir_ucx_transfer  ended; /* stands for each that ended, and well, inside the call that began it */
@@ -226,7 +232,8 @@ void  wu_lock(struct weir_ucx *ucx);
 void  wu_unlock(struct weir_ucx *ucx);
 /* As wu_unlock(), without calling anybody's function: for slab hooks, which run under locks of the runtime. */
 void  wu_unlock_quiet(struct weir_ucx *ucx);
-/* UCX's progress, and what follows from it. Returns how much was done. */
+/* UCX's progress, of the warm workers or of all, and what follows from it. Returns how much was done. */
+unsigned wu_spin_locked(struct weir_ucx *ucx);
 unsigned wu_progress_locked(struct weir_ucx *ucx);
 /* What the sockets and the timer have. */
 unsigned wu_poll_locked(struct weir_ucx *ucx);
@@ -298,7 +305,10 @@ int wu_worker_open_locked(struct weir_ucx_peer *peer);
 bool wu_worker_rest_locked(struct weir_ucx_peer *peer);
 /* pre: it rests */
 void wu_worker_close_locked(struct weir_ucx_peer *peer);
-unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most);
+/* most: calls of UCX for each. all: also those of which nothing has come for long. */
+unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most, bool all);
+/* Something may come of it soon. */
+void wu_worker_warm_locked(struct weir_ucx_peer *peer);
 /* Each will signal poll_fd for what comes. False: something has come. */
 bool wu_workers_arm_locked(struct weir_ucx *ucx);
 
@@ -310,6 +320,8 @@ void wu_peer_open_locked(struct weir_ucx_peer *peer, const void *address, size_t
 void wu_peer_ready_locked(struct weir_ucx_peer *peer);
 /* The peer has failed, or says goodbye: cancel everything. status: UCX's. */
 void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status, const char *why);
+/* Its end, by the will of this side: it is told. */
+void wu_peer_leave_locked(struct weir_ucx_peer *peer);
 /* What has become possible since the last look: closing, freeing. Returns how much was done. */
 unsigned wu_peers_settle_locked(struct weir_ucx *ucx);
 void wu_peers_tick_locked(struct weir_ucx *ucx);

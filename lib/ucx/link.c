@@ -67,8 +67,8 @@ void wu_link_send_locked(struct weir_ucx_peer *peer, struct wu_frame *frame)
     bool good = wu_frame_finish(frame, session ? peer->key : NULL, peer->connector, peer->sent) &&
                 make_room(peer, frame->used);
     if (!good) {
-        peer->broken =
-            true; /* it reads nothing, or there is no memory: it cannot be told any more */
+        /* it reads nothing, or there is no memory: it cannot be told any more */
+        peer->broken = peer->ucx->unsettled = true;
         return;
     }
     peer->sent += session;
@@ -82,6 +82,7 @@ void wu_link_close_locked(struct weir_ucx_peer *peer)
     if (peer->fd < 0) return;
     (void)close(peer->fd);
     peer->fd = -1;
+    peer->ucx->unsettled = true;
     peer->in_bytes = peer->out_bytes = 0;
     wu_advance_locked(peer->ucx);
 }

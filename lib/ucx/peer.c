@@ -134,8 +134,8 @@ static void on_endpoint_error(void *arg, ucp_ep_h ep, ucs_status_t status)
 {
     struct weir_ucx_peer *peer = arg;
     (void)ep;
-    peer->broken =
-        true; /* ended after progress: an endpoint is not closed inside its own callback */
+    /* ended after progress: an endpoint is not closed inside its own callback */
+    peer->broken = peer->ucx->unsettled = true;
     if (!peer->status) peer->status = status;
 }
 
@@ -162,7 +162,7 @@ static void on_greeted(void *request, ucs_status_t status, void *user)
     if (request) ucp_request_free(request);
     peer->uses--;
     peer->answered = true;
-    if (status != UCS_OK) peer->broken = true;
+    if (status != UCS_OK) peer->broken = peer->ucx->unsettled = true;
     if (status != UCS_OK || wi_load(&peer->state, relaxed) != WU_PEER_ALIVE) return;
     wu_frame_begin(&frame, WU_READY);
     wu_link_send_locked(peer, &frame);
@@ -275,6 +275,8 @@ void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status
                why, ucs_status_string(peer->status), peer->uses, peer->exposed_count);
     if (state == WU_PEER_ALIVE && err != WEIR_ECANCELED) peer->ucx->stat.peers_failed++;
     wi_store(&peer->state, WU_PEER_ENDING, release);
+    peer->ucx->unsettled = true;
+    wu_worker_warm_locked(peer);
     wu_transfers_cancel_locked(peer);
     if (peer->ep && !is_greeting(peer)) close_endpoint(peer);
     wu_advance_locked(peer->ucx);
@@ -325,6 +327,8 @@ unsigned wu_peers_settle_locked(struct weir_ucx *ucx)
     unsigned               done = 0;
     bool                   ending = false;
     struct weir_ucx_peer **link = &ucx->peers;
+    if (WI_LIKELY(!ucx->unsettled)) return 0;
+    ucx->unsettled = false;
     while (*link) {
         struct weir_ucx_peer *peer = *link;
         if (peer->broken && wi_load(&peer->state, relaxed) < WU_PEER_ENDING)
@@ -337,12 +341,14 @@ unsigned wu_peers_settle_locked(struct weir_ucx *ucx)
             if (peer->exposed_count) wu_exposures_end_locked(peer, false);
             if (peer->dropped || !peer->taken) {
                 *link = peer->next;
+                ucx->warm = NULL;
                 if (--ucx->peer_count == 0) set_timer_locked(ucx);
                 free_peer(peer);
                 done++;
                 continue;
             }
         }
+        ucx->unsettled |= wi_load(&peer->state, relaxed) >= WU_PEER_ENDING;
         link = &peer->next;
     }
     /* The end of an endpoint and a worker's flush go on inside progress only, and signal nothing. */
@@ -528,19 +534,24 @@ int weir_ucx_connect(struct weir_ucx *ucx, const char *address, uint16_t port, u
                    .detail = "it refuses the connection, or does not know the secret");
 }
 
-void weir_ucx_disconnect(struct weir_ucx_peer *peer)
+void wu_peer_leave_locked(struct weir_ucx_peer *peer)
 {
-    WI_UNCANCELLABLE;
-    if (!peer) return;
-    struct weir_ucx *ucx = peer->ucx;
-    wu_lock(ucx);
     if (wi_load(&peer->state, relaxed) == WU_PEER_ALIVE) {
         struct wu_frame frame;
         wu_frame_begin(&frame, WU_BYE);
         wu_link_send_locked(peer, &frame);
     }
     wu_peer_end_locked(peer, WEIR_ECANCELED, UCS_ERR_CANCELED, NULL);
-    peer->dropped = true;
+}
+
+void weir_ucx_disconnect(struct weir_ucx_peer *peer)
+{
+    WI_UNCANCELLABLE;
+    if (!peer) return;
+    struct weir_ucx *ucx = peer->ucx;
+    wu_lock(ucx);
+    wu_peer_leave_locked(peer);
+    peer->dropped = ucx->unsettled = true;
     (void)wu_progress_locked(ucx);
     wu_unlock(ucx);
     wu_wake(ucx);

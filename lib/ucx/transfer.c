@@ -286,6 +286,7 @@ static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
     WI_TRY(begin_locked(begin, &transfer));
     peer->uses++;
     ucx->stat.in_flight++;
+    wu_worker_warm_locked(peer);
     ucs_status_ptr_t answer = ask_ucx(begin, transfer);
     if (!answer && (transfer->flags & WEIR_UCX_DELIVERED)) answer = ask_for_delivery(transfer);
     if (!answer) {

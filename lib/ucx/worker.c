@@ -10,6 +10,9 @@
 
 #include <sys/epoll.h>
 
+#define COLD_AFTER 1024 /* rounds in which nothing came of it */
+#define COLD_EVERY 64   /* rounds from one look at the cold to the next */
+
 static int failed(const char *call, ucs_status_t status)
 {
     return WU_FAIL(NOSYS, .call = call, .driver_code = status, .detail = ucs_status_string(status));
@@ -59,6 +62,7 @@ int wu_worker_open_locked(struct weir_ucx_peer *peer)
     if (err >= 0) err = wu_watch_fd(peer->ucx, fd, EPOLLIN, &peer->ucx->workers_mark);
     if (err >= 0) {
         peer->worker_fd = fd;
+        wu_worker_warm_locked(peer);
         return 0;
     }
     destroy(peer->worker, peer->address);
@@ -96,21 +100,59 @@ static bool is_at_work(const struct weir_ucx_peer *peer)
     return peer->worker && wi_load(&peer->state, relaxed) != WU_PEER_ENDED;
 }
 
-unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most)
+static unsigned progress_one(struct weir_ucx_peer *peer, unsigned most)
 {
     unsigned done = 0;
+    /* A share for each: one that is flooded must not keep the others waiting. */
+    while (done < most && ucp_worker_progress(peer->worker)) done++;
+    peer->fruitless = done ? 0 : peer->fruitless + (peer->fruitless < COLD_AFTER);
+    return done;
+}
+
+static unsigned progress_all(struct weir_ucx *ucx, unsigned most)
+{
+    unsigned done = 0;
+    ucx->warm = NULL;
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-        /* A share for each: one that is flooded must not keep the others waiting. */
-        for (unsigned i = 0; is_at_work(peer) && i < most && ucp_worker_progress(peer->worker); i++)
-            done++;
+        if (is_at_work(peer)) done += progress_one(peer, most);
+        peer->is_warm = is_at_work(peer) && peer->fruitless < COLD_AFTER;
+        if (!peer->is_warm) continue;
+        peer->next_warm = ucx->warm;
+        ucx->warm = peer;
     }
     return done;
+}
+
+/*
+ * Who spins looks at the warm, and now and then at all: a worker costs tens of nanoseconds over shared memory, and a system call over
+ * tcp, so that one active peer among many would wait for the idle ones.
+ */
+unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most, bool all)
+{
+    unsigned done = 0;
+    if (all || !ucx->warm || ++ucx->rounds % COLD_EVERY == 0) return progress_all(ucx, most);
+    for (struct weir_ucx_peer *peer = ucx->warm; peer; peer = peer->next_warm) {
+        if (is_at_work(peer)) done += progress_one(peer, most);
+    }
+    return done;
+}
+
+void wu_worker_warm_locked(struct weir_ucx_peer *peer)
+{
+    struct weir_ucx *ucx = peer->ucx;
+    peer->fruitless = 0;
+    if (peer->is_warm) return;
+    peer->is_warm = true;
+    peer->next_warm = ucx->warm;
+    ucx->warm = peer;
 }
 
 bool wu_workers_arm_locked(struct weir_ucx *ucx)
 {
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-        if (is_at_work(peer) && ucp_worker_arm(peer->worker) == UCS_ERR_BUSY) return false;
+        if (!is_at_work(peer) || ucp_worker_arm(peer->worker) != UCS_ERR_BUSY) continue;
+        wu_worker_warm_locked(peer);
+        return false;
     }
     return true;
 }
