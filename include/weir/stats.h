@@ -62,7 +62,7 @@ struct weir_latency {
     X(commons_hits, "acquires served by the shared queue")                                         \
     X(steal_hits, "acquires served by another CPU's slot")                                         \
     X(handoffs, "acquires served while queued")                                                    \
-    X(misses, "acquires that found nothing free at first")                                         \
+    X(misses, "acquires that the own slot of the CPU did not serve")                                \
     X(timeouts, "acquires that ended without an object")                                           \
     X(retires, "releases that had to wait for the device")                                         \
     X(reaps, "retired objects that came home")                                                     \

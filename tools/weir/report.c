@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+#include <weir/base.h>
 
 #include "command.h"
 #include "report_chart.h"
@@ -24,8 +26,9 @@ static const char head[] =
     "table { border-collapse: collapse; background: #fff; border: 1px solid #e5e7eb; font-variant-numeric: tabular-nums; }\n"
     "th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid #f1f5f9; } th:first-child { text-align: left; }\n"
     "thead th { background: #f1f5f9; } .bad { color: #b91c1c; font-weight: 600; } .good { color: #047857; font-weight: 600; }\n"
-    ".about { color: #4b5563; margin: .25rem 0; }\n"
-    "</style>\n</head>\n<body>\n<h1>weir</h1>\n";
+    "tbody tr:last-child th, tbody tr:last-child td { border-bottom: none; } .about { color: #4b5563; margin: .25rem 0; }\n"
+    ".verdict { margin: .75rem 0; }\n"
+    "</style>\n</head>\n<body>\n<h1>weir: how it went</h1>\n";
 
 static const char foot[] = "</body>\n</html>\n";
 
@@ -49,10 +52,24 @@ int report_check(void)
     return -1;
 }
 
+/* When, by which version, of how many runs. */
+static void write_made(size_t count, FILE *page)
+{
+    time_t    now = time(NULL);
+    struct tm local;
+    char      text[64] = "";
+    uint32_t  version = weir_version();
+
+    if (localtime_r(&now, &local)) strftime(text, sizeof text, "%Y-%m-%d %H:%M", &local);
+    fprintf(page, "<p class=\"about\">Written on %s by weir %u.%u.%u, of %zu run%s.</p>\n", text, version >> 16, version >> 8 & 255,
+            version & 255, count, count == 1 ? "" : "s");
+}
+
 static int write_page(json_t *const *runs, size_t count, FILE *page)
 {
     unsigned number = 0;
     fputs(head, page);
+    write_made(count, page);
     for (size_t i = 0; i < count; i++) {
         bool is_blocks = json_object_get(runs[i], "tier_shares") != NULL;
         if ((is_blocks ? report_blocks : report_requests)(runs[i], &number, page) < 0) return -1;

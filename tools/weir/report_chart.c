@@ -36,6 +36,7 @@ int chart_add_series(struct chart *chart, const char *name, const json_t *array,
         const json_t *object = json_array_get(array, i);
         const json_t *x_value = json_object_get(object, column->x), *y_value = json_object_get(object, column->y);
         if (!json_is_number(x_value) || !json_is_number(y_value)) continue;
+        if (chart->y_axis != CHART_PLAIN && json_number_value(y_value) <= 0) continue;
         double x_now = json_number_value(x_value) * column->x_scale;
         double y_now = json_number_value(y_value) * column->y_scale;
         x[count] = x_now;
@@ -59,6 +60,15 @@ static double highest(const struct chart *chart)
     return most;
 }
 
+static void write_axis(char axis, enum chart_axis kind, FILE *script)
+{
+    static const char times[] = "'1 ns' 1e-3, '10 ns' 1e-2, '100 ns' 0.1, '1 us' 1, '10 us' 10, '100 us' 100, '1 ms' 1e3, "
+                                "'10 ms' 1e4, '100 ms' 1e5, '1 s' 1e6, '10 s' 1e7, '100 s' 1e8";
+    static const char shares[] = "'100 %%' 1, '10 %%' 0.1, '1 %%' 0.01, '0.1 %%' 1e-3, '0.01 %%' 1e-4, '0.001 %%' 1e-5, '0.0001 %%' 1e-6, "
+                                 "'0.00001 %%' 1e-7, '0.000001 %%' 1e-8";
+    if (kind != CHART_PLAIN) fprintf(script, "set logscale %c\nset %ctics (%s)\n", axis, axis, kind == CHART_TIMES ? times : shares);
+}
+
 static void write_script(const struct chart *chart, unsigned number, FILE *script)
 {
     fprintf(script,
@@ -67,11 +77,9 @@ static void write_script(const struct chart *chart, unsigned number, FILE *scrip
             "set key outside top center horizontal textcolor rgb '#374151'\nset xlabel '%s' textcolor rgb '#374151'\n"
             "set ylabel '%s' textcolor rgb '#374151'\n",
             number, chart->x_label, chart->y_label);
-    if (chart->log_x) fputs("set logscale x\n", script);
-    if (chart->log_y)
-        fputs("set logscale y\n", script);
-    else
-        fputs(highest(chart) > 0 ? "set yrange [0:*]\n" : "set yrange [0:1]\n", script);
+    write_axis('x', chart->x_axis, script);
+    write_axis('y', chart->y_axis, script);
+    if (chart->y_axis == CHART_PLAIN) fputs(highest(chart) > 0 ? "set yrange [0:*]\n" : "set yrange [0:1]\n", script);
     fputs("set autoscale xfixmax\n", script);
     for (size_t i = 0; i < chart->lines; i++) {
         fprintf(script, "$line%zu << END\n", i);

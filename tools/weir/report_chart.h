@@ -16,11 +16,18 @@ struct chart_line {
     size_t      count;
 };
 
+/* How an axis runs, and what stands at its marks. */
+enum chart_axis {
+    CHART_PLAIN = 0, /* from 0, numbers */
+    CHART_TIMES,     /* logarithmic, of microseconds: 10 us, 1 ms */
+    CHART_SHARES     /* logarithmic, of parts of 1: 1 %, 0.1 % */
+};
+
 struct chart {
     const char       *title;
     const char       *note; /* what to read off it, a sentence or two; plain text */
     const char       *x_label, *y_label;
-    bool              log_x, log_y;
+    enum chart_axis   x_axis, y_axis; /* a logarithmic y leaves out what is not above 0 */
     struct chart_line line[CHART_LINES_MAX];
     size_t            lines;
 };

@@ -65,7 +65,7 @@ static void ns_row(const struct pools *pools, const char *label, const char *of,
 
 static void rate_row(const struct pools *pools, FILE *page)
 {
-    row_begin("GB/s", page);
+    row_begin("copied, GB/s", page);
     for (size_t i = 0; i < pools->count; i++) {
         double wall_s = json_number_value(json_object_get(pools->run[i], "wall_s"));
         fprintf(page, "<td>%.3f</td>", wall_s > 0 ? (double)whole(pools->run[i], "bytes") / wall_s / 1e9 : 0);
@@ -109,10 +109,14 @@ static void write_about(const json_t *run, const struct pools *pools, FILE *page
     fputs(". The pools did the same job one after the other: same threads, requests and stamps.</p>\n", page);
     for (size_t i = 1; i < pools->count; i++) {
         const char *description = json_string_value(json_object_get(pools->run[i], "description"));
-        fprintf(page, "<p class=\"about\">%s: ", pools->name[i]);
+        fprintf(page, "<p class=\"about\"><b>%s</b>: ", pools->name[i]);
         report_text(description ? description : "", page);
         fputs("</p>\n", page);
     }
+    uint64_t wrong = whole(run, "failures") + whole(run, "corrupt") + whole(run, "leaked");
+    fputs(wrong ? "<p class=\"verdict bad\">Something went wrong with weir: see the red numbers.</p>\n"
+                : "<p class=\"verdict good\">No request failed, no message was damaged, and everything leased from weir came home.</p>\n",
+          page);
 }
 
 /* ---- the charts ---- */
@@ -143,7 +147,7 @@ static int draw_columns(struct chart *chart, const json_t *run, const struct nam
 static int draw_distribution(const struct pools *pools, unsigned *number, FILE *page)
 {
     struct chart chart = {.title = "Acquire latency, distribution", .note = "The share of acquires that took longer than a time. Lower and further left is better.",
-                          .x_label = "microseconds", .y_label = "share of acquires", .log_x = true, .log_y = true};
+                          .x_label = "an acquire took longer than", .y_label = "share of acquires", .x_axis = CHART_TIMES, .y_axis = CHART_SHARES};
     for (size_t i = 0; i < pools->count; i++) {
         const json_t *buckets = json_object_get(pools->run[i], "acquire_distribution");
         size_t        count = json_array_size(buckets), points = 0;
@@ -174,7 +178,7 @@ static int draw_over_time(const json_t *run, const struct pools *pools, unsigned
                                                    {"requests in flight", "in_flight"}};
     static const struct named_column pressure[] = {{"level", "pressure_level"}};
     struct chart latency = {.title = "Acquire latency over time, p99", .note = "Of the acquires since the point before.",
-                            .x_label = "seconds", .y_label = "microseconds", .log_y = true};
+                            .x_label = "seconds", .y_label = "99 of 100 took at most", .y_axis = CHART_TIMES};
     struct chart rate = {.title = "Requests served", .note = "Per second, from arrival to the last check on the device.",
                          .x_label = "seconds", .y_label = "requests per second"};
     struct chart waiting = {.title = "Waits", .note = "Acquires a second that found nothing free and waited for a release or for growth.",

@@ -181,7 +181,7 @@ static void print_activity(const struct top_view *view)
     const void               *row = top_row(section, view->now, 0);
     char                      calls[FORMAT_BYTES], keeper[FORMAT_BYTES], monitor[FORMAT_BYTES], ticks[FORMAT_BYTES], queries[FORMAT_BYTES];
 
-    fprintf(view->out, "a second  %s driver calls  %s ticks recorded  %s queried  keeper %s  monitor %s\n",
+    fprintf(view->out, "a second  driver calls %s; ticks recorded %s, queried %s; wakeups: keeper %s, monitor %s\n",
             rate_text(rate(view, section, row, "driver_calls"), calls), rate_text(rate(view, section, row, "ticks_recorded"), ticks),
             rate_text(rate(view, section, row, "ticks_queried"), queries), rate_text(rate(view, section, row, "keeper_wakeups"), keeper),
             rate_text(rate(view, section, row, "monitor_wakeups"), monitor));
@@ -250,7 +250,7 @@ static void print_pools(const struct top_view *view)
     const struct top_section *section = top_section(view->page, "pools");
     size_t                    all, count = top_rows(section, view->now, &all);
 
-    print_heading(view, "POOL                   SIZE   TOTAL  LEASED    FREE RETIRES  WAIT ACQUIRES/s MISSED WAIT p50"
+    print_heading(view, "POOL                   SIZE   TOTAL  LEASED    FREE RETIRES  WAIT ACQUIRES/s SHARED WAIT p50"
                         "      p99    p99.9      UP/s    DOWN/s");
     for (size_t at = 0; at < count; at++) {
         const void *row = top_row(section, view->now, at);
