@@ -116,6 +116,7 @@ struct bench_verdict {
     const char *name;
     const char *row;       /* the sentence of the requirement */
     bool        measured;
+    bool        asked;     /* its case was */
     bool        wanted;    /* false: reported only, nothing to reach */
     bool        met;
     bool        stretch_met;

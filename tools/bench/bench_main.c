@@ -93,8 +93,8 @@ int weir_bench_main(int count, char **arguments)
     }
     int err = bench_plan_make(&plan, &options);
     if (err < 0) {
-        fprintf(stderr, "weir bench: no programs to run in %s: %s\n", plan.folder,
-                why_no_plan(&plan, err));
+        fprintf(stderr, "weir bench: no programs to run in %s: %s; `cmake --build BUILD --target weir_peers` builds them\n",
+                plan.folder, why_no_plan(&plan, err));
         bench_plan_fini(&plan);
         return STATUS_USAGE;
     }

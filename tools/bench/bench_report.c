@@ -182,10 +182,12 @@ void bench_report_print(const struct bench_plan *plan, const struct bench_verdic
         met += verdicts[i].wanted && verdicts[i].met;
         missed += verdicts[i].wanted && !verdicts[i].met;
     }
-    printf("not measured\n");
-    for (size_t i = 0; i < verdict_count; i++)
-        if (!verdicts[i].measured)
-            printf("  %-53s %s\n", verdicts[i].name, verdicts[i].reason);
+    size_t told = 0; /* of what was asked for */
+    for (size_t i = 0; i < verdict_count; i++) {
+        if (verdicts[i].measured || !verdicts[i].asked) continue;
+        if (told++ == 0) printf("not measured\n");
+        printf("  %-53s %s\n", verdicts[i].name, verdicts[i].reason);
+    }
     printf("%zu met, %zu missed, %zu not measured or without a target\n", met, missed,
            verdict_count - met - missed);
 }

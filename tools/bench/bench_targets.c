@@ -274,7 +274,8 @@ static void explain(struct bench_verdict *verdict, const struct row *row,
                    strcmp(row->other, "control") != 0 && strcmp(row->other, "futex") != 0;
     const char *missing = foreign ? strstr(plan->missing, row->other) : NULL;
 
-    if (!(options->cases & row->of))
+    verdict->asked = (options->cases & row->of) != 0;
+    if (!verdict->asked)
         snprintf(reason, capacity, "its case was not asked for");
     else if (foreign && !options->peers)
         snprintf(reason, capacity, "compares with %s: needs --peers", row->other);

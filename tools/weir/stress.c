@@ -136,6 +136,7 @@ static bool is_listed(const struct programs *programs, const char *name)
 static int list_programs(const struct programs *programs, bool as_json)
 {
     json_t *array = json_array();
+    size_t  absent = 0;
 
     if (!as_json) printf("%-20s %8s %8s  %s\n", "PROGRAM", "SECONDS", "THREADS", "IMITATES");
     for (size_t i = 0; i < programs->count; i++) {
@@ -143,7 +144,7 @@ static int list_programs(const struct programs *programs, bool as_json)
         snprintf(path, sizeof(path), "%s/%s", programs->folder, programs->name[i]);
         json_t *description = stress_describe(path);
         if (!description) {
-            fprintf(stderr, "weir stress: %s is left out: it has not been built\n", path);
+            absent++;
             continue;
         }
         json_object_set_new(description, "name", json_string(programs->name[i]));
@@ -153,6 +154,9 @@ static int list_programs(const struct programs *programs, bool as_json)
                    json_string_value(json_object_get(description, "imitates")));
         json_array_append_new(array, description);
     }
+    if (absent)
+        fprintf(stderr, "weir stress: %zu programs are left out, as they have not been built: cmake --build %s/..\n", absent,
+                programs->folder);
     if (as_json) {
         json_dumpf(array, stdout, JSON_INDENT(1));
         putchar('\n');
