@@ -17,9 +17,12 @@ static double seconds_since(uint64_t begin_ns)
 
 static void show_progress(const struct bench_cell *cell, size_t done, size_t all, double elapsed_s)
 {
-    double left_s = done > 0 ? elapsed_s / (double)done * (double)(all - done) : 0;
+    enum { CELLS = 24 };
+    int    full = (int)(done * CELLS / all);
 
-    fprintf(stderr, "\r\033[K%zu of %zu, %.0f s left: %s, %s", done, all, left_s, cell->label,
+    fprintf(stderr, "\r\033[K[%.*s%.*s] %zu of %zu", full, "########################", CELLS - full, "........................", done, all);
+    if (done > 0) fprintf(stderr, ", %.0f s left", elapsed_s / (double)done * (double)(all - done));
+    fprintf(stderr, ": %s, %s", cell->label,
             cell->peer);
     fflush(stderr);
 }

@@ -66,15 +66,18 @@ uint64_t progress_left_ns(const struct progress_line *line)
 
 void progress_show(struct progress *progress, const struct progress_line *line)
 {
-    char     done[FORMAT_BYTES], whole[FORMAT_BYTES], p99[FORMAT_BYTES];
+    char     done[FORMAT_BYTES], whole[FORMAT_BYTES], p99[FORMAT_BYTES], bar[PROGRESS_BAR_BYTES];
     uint64_t left_ns = progress_left_ns(line);
 
     if (!progress->live || !line->elapsed_ns) return;
-    fprintf(progress->out, "\r\033[K%s: %s", line->name, format_count(line->done, done));
+    fputs("\r\033[K", progress->out);
+    if (left_ns != UINT64_MAX)
+        fprintf(progress->out, "%s ", progress_bar((double)line->elapsed_ns / ((double)line->elapsed_ns + (double)left_ns), bar));
+    fprintf(progress->out, "%s: %s", line->name, format_count(line->done, done));
     if (line->whole) fprintf(progress->out, " of %s", format_count(line->whole, whole));
-    fprintf(progress->out, " requests, %.0f/s, p99 %s, retiring %llu",
-            (double)line->done * (double)NS_PER_S / (double)line->elapsed_ns,
-            format_ns(line->p99_ns, p99), (unsigned long long)line->retiring);
+    fprintf(progress->out, " %s, %.0f/s", line->unit ? line->unit : "requests", (double)line->done * (double)NS_PER_S / (double)line->elapsed_ns);
+    if (line->p99_ns)
+        fprintf(progress->out, ", p99 %s, retiring %llu", format_ns(line->p99_ns, p99), (unsigned long long)line->retiring);
     if (left_ns != UINT64_MAX)
         fprintf(progress->out, ", %llu s left",
                 (unsigned long long)((left_ns + NS_PER_S - 1) / NS_PER_S));

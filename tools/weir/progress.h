@@ -18,9 +18,10 @@ struct progress_line {
     const char *name;
     uint64_t    done;
     uint64_t    whole; /* requests in all; 0: not known */
+    const char *unit;  /* NULL: requests */
     uint64_t    elapsed_ns;
     uint64_t    limit_ns; /* time that the run may take; 0: no limit */
-    uint64_t    p99_ns;
+    uint64_t    p99_ns; /* 0: not said, nor is retiring */
     uint64_t    retiring;
 };
 

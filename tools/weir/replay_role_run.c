@@ -18,6 +18,7 @@
 #include <weir/ucx.h>
 #include <weir/weir.h>
 
+#include "progress.h"
 #define NS_PER_S      1e9
 #define STAMP_EVERY   64 /* words between stamps */
 #define CONTROL_BYTES 256
@@ -55,7 +56,22 @@ struct player {
     uint64_t                   done;   /* prefill: blocks below this have been checked by a decode */
     uint64_t                   begun;  /* prefill: blocks that have been sent at least once */
     uint64_t                   end_ns; /* prefill: when to stop; WEIR_FOREVER: at the end of the trace */
+    uint64_t                   begin_ns; /* when the first peer was met */
+    uint64_t                   shown_ns;
+    struct progress            progress;
 };
+
+/* Blocks so far, ten times a second; prefill knows how many there are, or when it stops. */
+static void show(struct player *player, uint64_t done)
+{
+    uint64_t now_ns = weir_clock_ns();
+    if (!player->progress.live || now_ns - player->shown_ns < NS_PER_S / 10) return;
+    player->shown_ns = now_ns;
+    struct progress_line line = {.name = player->options->role, .unit = "blocks", .done = done, .elapsed_ns = now_ns - player->begin_ns};
+    if (player->end_ns != WEIR_FOREVER) line.limit_ns = player->end_ns - player->begin_ns;
+    if (player->end_ns == WEIR_FOREVER) line.whole = player->trace->count; /* of decode 0: not known */
+    progress_show(&player->progress, &line);
+}
 
 static int complain(const char *what)
 {
@@ -212,6 +228,7 @@ static int prefill_session(struct player *player)
     uint64_t next = first, handed = first;
     while (err >= 0 && !is_over(player, next)) {
         err = start_block(player, next++);
+        show(player, next);
         if (err >= 0 && next - handed > lag) err = hand_over(player, handed++);
     }
     while (err >= 0 && handed < next) err = hand_over(player, handed++);
@@ -258,7 +275,10 @@ static int decode_session(struct player *player)
     uint64_t number = ((const struct handover *)player->lane[0].control[0]->host)->number;
     for (unsigned i = 0; i < player->options->window && err >= 0; i++)
         err = offer_lane(player, (uint32_t)((number + i) % player->options->window));
-    while (err >= 0 && !over) err = take_block(player, (uint32_t)(number++ % player->options->window), &over);
+    while (err >= 0 && !over) {
+        err = take_block(player, (uint32_t)(number++ % player->options->window), &over);
+        show(player, player->result->blocks);
+    }
     return err;
 }
 
@@ -372,18 +392,19 @@ int role_run(const struct role_options *options, const struct block_trace *trace
     player = (struct player){.options = options, .trace = trace, .result = out, .end_ns = WEIR_FOREVER};
     int err = open_all(&player, prefill);
     int met = err;
-    uint64_t begin_ns = 0;
+    progress_init(&player.progress, stderr);
     while (met >= 0 && !out->finished) {
         met = meet(&player, prefill);
         if (met < 0) {
             (void)complain(prefill ? "accept" : "connect");
             break;
         }
-        if (!begin_ns) begin_ns = weir_clock_ns();
+        if (!player.begin_ns) player.begin_ns = weir_clock_ns();
         if (prefill && options->seconds > 0 && player.end_ns == WEIR_FOREVER)
             player.end_ns = weir_deadline_after_ns((uint64_t)(options->seconds * NS_PER_S));
         fprintf(stderr, "weir replay: a peer is met\n");
         int played = prefill ? prefill_session(&player) : decode_session(&player);
+        progress_clear(&player.progress);
         out->finished = played >= 0;
         if (played < 0) {
             out->peer_failures++;
@@ -391,7 +412,7 @@ int role_run(const struct role_options *options, const struct block_trace *trace
         }
         clear_lanes(&player);
     }
-    if (begin_ns) out->wall_s = (double)(weir_clock_ns() - begin_ns) / NS_PER_S;
+    if (player.begin_ns) out->wall_s = (double)(weir_clock_ns() - player.begin_ns) / NS_PER_S;
     close_all(&player);
     return err;
 }
