@@ -309,6 +309,48 @@ Test(ucx_transfer, the_caller_progresses_in_its_own_loop)
     close_side(&one);
 }
 
+/* Who spins for one peer looks at it in every round; what another sends after a long silence is seen all the same. */
+Test(ucx_transfer, a_peer_that_was_silent_is_heard)
+{
+    static struct side        third;
+    struct weir_ucx_transfer *received, *sent, *put;
+    struct weir_ucx_peer     *to_third;
+    struct weir_ucx_ref       ref;
+    uint16_t                  port = 0;
+    uint64_t                  until_ns = SOON_NS;
+    int                       err;
+    open_by_hand(WEIR_OPTS(ucx, .secret = SECRET), WEIR_UCX_PUT);
+    open_side(&third, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    ok(weir_ucx_listen(third.ucx, "127.0.0.1", 0, &port));
+    ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &to_third));
+    while ((err = weir_ucx_accept(third.ucx, weir_deadline_after_ns(1000000), &third.peer)) == WEIR_ETIMEDOUT)
+        cr_assert_geq(weir_ucx_progress(other.ucx), 0);
+    ok(err);
+    struct weir_buffer *target = lease(&one, 0), *source = lease(&other, 1), *into = lease(&other, 0), *from = lease(&third, 6);
+    ok(weir_ucx_expose(one.peer, weir_slice_all(target), &ref));
+    ok(weir_ucx_receive(to_third, 1, weir_slice_all(into), NULL, &received));
+    for (int i = 0; i < 200; i++) {
+        ok(weir_ucx_put(other.peer, weir_slice(source, 0, 8), &ref, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &put));
+        finish(put);
+        for (int k = 0; k < 100; k++) cr_assert_geq(weir_ucx_spin(other.ucx), 0);
+    }
+    ok(weir_ucx_send(third.peer, 1, weir_slice(from, 0, 4096), NULL, &sent));
+    while ((err = weir_ucx_wait(received, WEIR_NOW, NULL)) == WEIR_ETIMEDOUT && weir_clock_ns() < until_ns)
+        cr_assert_geq(weir_ucx_spin(other.ucx), 0);
+    ok(err);
+    cr_assert_eq(((unsigned char *)into->host)[4095], 6);
+    finish(sent);
+    ok(weir_ucx_conceal(one.peer, &ref));
+    ok(weir_buffer_release(target));
+    ok(weir_buffer_release(source));
+    ok(weir_buffer_release(into));
+    ok(weir_buffer_release(from));
+    weir_ucx_disconnect(to_third);
+    close_side(&other);
+    close_side(&third);
+    close_side(&one);
+}
+
 static void *trim(void *buffers)
 {
     ok(weir_pool_trim(one.pool, (size_t)(uintptr_t)buffers, WEIR_FOREVER));
