@@ -18,7 +18,7 @@ struct wu_piece {
 struct wu_memory {
     pthread_mutex_t           lock;
     struct weir_ucx          *ucx; /* NULL: it has ended */
-    ucp_context_h             context;
+    ucp_context_h             context; /* NULL: UCX did not come to rest, and stays as it is */
     struct wu_piece          *pieces; /* changed under both locks, while there is an engine */
     struct weir_memory_source source;
 };
@@ -96,12 +96,12 @@ static void give(void *ctx, void *address, size_t bytes)
     struct wu_piece *piece = *link;
     wu_require(piece);
     *link = piece->next;
-    (void)ucp_mem_unmap(memory->context, piece->memory);
+    if (memory->context) (void)ucp_mem_unmap(memory->context, piece->memory);
     if (ucx) {
         ucx->stat.unregistrations++;
         wu_unlock_quiet(ucx);
     }
-    bool last = !ucx && !memory->pieces;
+    bool last = !ucx && !memory->pieces && memory->context;
     pthread_mutex_unlock(&memory->lock);
     wu_free(piece);
     if (last) free_memory(memory);
@@ -123,10 +123,10 @@ void wu_memory_end(struct wu_memory *memory, ucp_context_h context)
 {
     pthread_mutex_lock(&memory->lock);
     memory->ucx = NULL;
-    bool last = !memory->pieces || !context;
+    bool last = !memory->pieces && context;
     memory->context = context;
     pthread_mutex_unlock(&memory->lock);
-    if (last && context) free_memory(memory);
+    if (last) free_memory(memory);
 }
 
 ucp_mem_h wu_memory_find_locked(const struct weir_ucx *ucx, uint64_t address, uint64_t bytes)
