@@ -6,7 +6,8 @@ ROOT="$(dirname "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")")"
 cd "$ROOT" || exit 1
 JOBS="$(nproc 2>/dev/null || echo 2)"
 
-BUILD_PACKAGES=(gcc cmake ninja-build pkg-config libc6-dev libck-dev libjansson-dev zlib1g-dev)
+# make: gcc runs the jobs of link time optimisation by it, at the same time, and warns without.
+BUILD_PACKAGES=(gcc cmake make ninja-build pkg-config libc6-dev libck-dev libjansson-dev zlib1g-dev)
 TEST_PACKAGES=(g++ python3 libcriterion-dev)
 
 say()
