@@ -18,6 +18,7 @@
 #define INTERVAL_LEAST  0.05
 #define INTERVAL_MOST   3600.0
 #define NEXT_WRITE_NS   (2 * NS_PER_S)
+#define BEGIN_NS        NS_PER_S /* a process that was just started may not have its page yet */
 
 enum option_key { OPTION_ONCE = 256, OPTION_JSON, OPTION_INTERVAL, OPTION_REMOVE };
 
@@ -91,6 +92,22 @@ static size_t find_pages(const struct top_options *options, char ***paths)
         }
     }
     return kept;
+}
+
+/* As find_pages(), and waits a little for the page of a process that is there. */
+static size_t await_pages(const struct top_options *options, char ***paths)
+{
+    uint64_t        until_ns = weir_deadline_after_ns(BEGIN_NS);
+    struct timespec pause = {.tv_nsec = (long)STEP_NS};
+    size_t          pages = find_pages(options, paths);
+
+    while (pages == 0 && options->has_pid && !options->remove && weir_clock_ns() < until_ns &&
+           (kill((pid_t)options->pid, 0) == 0 || errno == EPERM)) {
+        free(*paths);
+        nanosleep(&pause, NULL);
+        pages = find_pages(options, paths);
+    }
+    return pages;
 }
 
 static void free_paths(char **paths, size_t count)
@@ -304,7 +321,7 @@ int command_top(int count, char **arguments)
     char             **paths;
 
     argp_parse(&argp, count, arguments, 0, NULL, &options);
-    size_t pages = find_pages(&options, &paths);
+    size_t pages = await_pages(&options, &paths);
     int    status = EXIT_STATUS_OK;
     if (options.remove) {
         status = pages || !options.has_pid ? remove_pages(&options, paths, pages) : tell_none(&options);
