@@ -167,6 +167,26 @@ int __wrap_memfd_create(const char *name, unsigned flags)
     return __real_memfd_create(name, flags);
 }
 
+int __real_ftruncate(int fd, off_t bytes);
+int __real_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+int __wrap_ftruncate(int fd, off_t bytes);
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+int __wrap_ftruncate(int fd, off_t bytes)
+{
+    if (fails_now(FAULT_ftruncate)) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return __real_ftruncate(fd, bytes);
+}
+
+int __wrap_pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void))
+{
+    return fails_now(FAULT_pthread_atfork) ? ENOMEM : __real_pthread_atfork(prepare, parent, child);
+}
+
 /* ---- threads, waiting, waking ---- */
 
 int     __real_pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg);

@@ -18,6 +18,8 @@
     X(munmap, "ENOMEM, as beyond vm.max_map_count")                                                \
     X(madvise, "ENOMEM")                                                                           \
     X(memfd_create, "EMFILE")                                                                      \
+    X(ftruncate, "ENOSPC")                                                                         \
+    X(pthread_atfork, "ENOMEM")                                                                    \
     X(pthread_create, "EAGAIN")                                                                    \
     X(futex, "EINTR: a sleep that ends at once")                                                   \
     X(membarrier, "EPERM, of the registration")                                                    \

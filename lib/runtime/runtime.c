@@ -26,7 +26,7 @@ static pthread_mutex_t      registry = PTHREAD_MUTEX_INITIALIZER;
 static struct weir_runtime *runtimes; /* live ones, for the fork handlers */
 static struct weir_runtime *spares;   /* ended ones: a late release may still look at their context */
 static struct weir_runtime *abandoned; /* ended ones with leases out, or whose device was lost */
-static pthread_once_t       fork_once = PTHREAD_ONCE_INIT;
+static bool                 forks_watched;
 
 /* The child's only thread gets its record before the fork: in the child there may be no memory to be had. */
 static void before_fork(void)
@@ -56,9 +56,15 @@ static void in_child(void)
     after_fork();
 }
 
-static void watch_forks(void)
+/* Without it a child would not be told. Fails: NOMEM. */
+static int watch_forks(void)
 {
-    wi_require(pthread_atfork(before_fork, after_fork, in_child) == 0);
+    int err = 0;
+    pthread_mutex_lock(&registry);
+    if (!forks_watched) err = pthread_atfork(before_fork, after_fork, in_child);
+    forks_watched = err == 0;
+    pthread_mutex_unlock(&registry);
+    return err == 0 ? 0 : WI_FAIL(NOMEM, .call = "pthread_atfork", .sys_errno = err);
 }
 
 static struct weir_runtime *take_block(void)
@@ -192,7 +198,7 @@ int weir_runtime_create(const struct weir_runtime_opts *opts, struct weir_runtim
     WI_TRY(wi_process_check());
     WI_TRY(wi_options_import(&filled, sizeof filled, opts, "weir_runtime_opts"));
     WI_ENSURE(filled.flags == 0, OPTS, .detail = "flags must be 0");
-    pthread_once(&fork_once, watch_forks);
+    WI_TRY(watch_forks());
     wi_watch_start();
     wi_nvtx_start();
     WI_TRY(wi_device_open(filled.backend, filled.device, &device));
