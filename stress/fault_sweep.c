@@ -168,7 +168,7 @@ static void check_leaks(uint64_t nth)
 /* ---- children ---- */
 
 /* What a child has run counts, too: _exit() would forget it. */
-#ifdef FAULT_COVERAGE
+#ifdef WEIR_COVERAGE
 void __gcov_dump(void);
 static void keep_counts(void)
 {

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 #include <weir/weir.h>
 
 /* Assert success; a failure shows weir's own text. */
@@ -55,6 +56,19 @@ static inline void assert_law(struct weir_pool *pool)
                  "total %lu leased %lu free %lu retiring %lu quarantined %lu", (unsigned long)stats.total,
                  (unsigned long)stats.leased, (unsigned long)stats.free, (unsigned long)stats.retiring,
                  (unsigned long)stats.quarantined);
+}
+
+/* End a forked child. What it has run counts for coverage, which _exit() alone would forget. */
+#ifdef WEIR_COVERAGE
+void __gcov_dump(void);
+#endif
+
+_Noreturn static inline void leave_child(int code)
+{
+#ifdef WEIR_COVERAGE
+    __gcov_dump();
+#endif
+    _exit(code);
 }
 
 /* From here on the calling thread stays on the CPU that it is on, so that one slot is its own. */

@@ -2,6 +2,7 @@
 /* Strategies, headroom and preemption. */
 #include "pool/fixture.h"
 
+#include "base/alloc.h"
 #include "base/atomic.h"
 
 #include <pthread.h>
@@ -252,6 +253,24 @@ Test(preempt, later_is_seen_by_the_holder_and_the_deadline_holds)
     low = take_as(WEIR_PRIORITY_LOW, 2);
     cr_assert_eq(weir_buffer_wanted(low), 0, "a new lease was not asked for");
     ok(weir_buffer_release(low));
+    close_pool();
+}
+
+/* The asker waits as it would without preemption, and the holder may be asked later. */
+Test(preempt, without_memory_nobody_is_asked_and_nothing_is_lost)
+{
+    struct weir_buffer *low, *none;
+    open_preempting(1);
+    low = take_as(WEIR_PRIORITY_LOW, 5);
+    (void)wi_alloc_fail_at(1);
+    answers(want(WEIR_PRIORITY_HIGH, 5 * MS, &none), TIMEDOUT);
+    cr_assert_eq(wi_alloc_fail_at(0), 0, "the question needed memory");
+    cr_assert_eq(wi_load(&asked, acquire), 0);
+    cr_assert_eq(weir_buffer_wanted(low), 0);
+    wi_store(&answer, WEIR_PREEMPT_NOW, relaxed);
+    ok(want(WEIR_PRIORITY_HIGH, 10000 * MS, &none));
+    cr_assert_eq(wi_load(&asked_user, relaxed), 5);
+    ok(weir_buffer_release(none));
     close_pool();
 }
 

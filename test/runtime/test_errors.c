@@ -216,7 +216,7 @@ static int provoke_FORKED(void)
         int  err = weir_buffer_release(buffer);
         (void)weir_error_text(text, sizeof text);
         bool told = strncmp(text, "FORKED: ", 8) == 0 && strstr(text, "a forked child may only exec");
-        _exit(err == WEIR_EFORKED && told ? 0 : 1);
+        leave_child(err == WEIR_EFORKED && told ? 0 : 1);
     }
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);

@@ -264,7 +264,7 @@ Test(region, a_forked_child_is_told)
                     weir_region_decommit(region, steps(0, 1)) == WEIR_EFORKED &&
                     weir_region_query(region, mark) == WEIR_EFORKED;
         weir_region_destroy(region); /* does nothing */
-        _exit(told ? 0 : 1);
+        leave_child(told ? 0 : 1);
     }
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);

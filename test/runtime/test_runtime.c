@@ -142,7 +142,7 @@ Test(runtime, a_forked_child_is_told_so)
         bad |= (weir_event_adopt(rt, &second, 0, &event) != WEIR_EFORKED) << 7;
         weir_pool_destroy(pool);
         weir_runtime_destroy(rt);
-        _exit(bad);
+        leave_child(bad);
     }
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);
@@ -163,7 +163,7 @@ Test(runtime, a_forked_child_is_told_so_by_a_pool_that_was_closing)
     ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
     weir_pool_destroy(pool);
     pid_t child = fork();
-    if (child == 0) _exit(weir_buffer_release(buffer) != WEIR_EFORKED);
+    if (child == 0) leave_child(weir_buffer_release(buffer) != WEIR_EFORKED);
     int status;
     cr_assert_eq(waitpid(child, &status, 0), child);
     cr_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0, "status %x", (unsigned)status);

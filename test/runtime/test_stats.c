@@ -299,7 +299,7 @@ Test(stats, at_exit_without_a_path_is_printed)
         close(ends[0]);
         close(ends[1]);
         destroy_with("json");
-        _exit(0);
+        leave_child(0);
     }
     close(ends[1]);
     size_t length = 0;
