@@ -94,7 +94,7 @@ static void run(struct wi_callback *callback, uint32_t bits)
     if (request->seen & FREE) {
         free_request(request);
     } else if (wi_load(&request->state, relaxed) != PENDING) {
-        return;
+        return; /* unreached: it ended by its deadline, and END was on its way */
     } else if (request->seen & END) {
         end(request, result_of(request));
     } else if (weir_clock_ns() >= callback->due_ns &&

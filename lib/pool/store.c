@@ -390,6 +390,7 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         }
         if (!record && store->headroom) {
             /* Somebody may have queued and found no permit meanwhile: he must hear of this one. */
+            /* unreached: the permit's object is in another thread's hand; the schedule `headroom` is not counted. */
             wi_queue_unpermit(store, 1);
             if (wi_load(&store->gate, seq_cst) & WI_GATE_QUEUED) wi_store_serve(store);
         }

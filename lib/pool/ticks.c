@@ -56,6 +56,7 @@ static _Atomic uint64_t *claim_mark(struct wi_record *record, const struct wi_st
             uint64_t mark = wi_load(&piece.mark[i], relaxed);
             if (mark && !(alone && mark_passed(stream->context, mark))) continue;
             if (wi_cas(&piece.mark[i], &mark, mine, relaxed)) return &piece.mark[i];
+            /* unreached: another thread has marked for the same stream meanwhile. */
             if (wi_mark_stream(mark) == stream->number) return &piece.mark[i];
         }
     } while (wi_marks_next(&piece));
@@ -146,6 +147,7 @@ static int wait_for_room(struct wi_stream *stream)
         uint64_t tick = wi_load(&stream->open, acquire);
         if (wi_load(&stream->ring[tick % WI_TICKS].state, acquire) == 2 * tick) break;
         if (wi_load(&stream->failed, acquire)) {
+            /* unreached: the stream fails while somebody waits for room in its ring. */
             err = WI_FAIL_BLAMED(DEVICE, &stream->blame, .detail = "work on the stream failed");
             break;
         }
@@ -253,6 +255,7 @@ int wi_tick_close(struct wi_stream *stream)
         slot = &stream->ring[tick % WI_TICKS];
         if (wi_load(&slot->state, acquire) != 2 * tick) {
             if (wi_load(&stream->open, relaxed) != tick) {
+                /* unreached: another thread has closed it between the two looks; the schedule `closers` is not counted. */
                 tick = wi_load(&stream->open, relaxed);
                 continue;
             }

@@ -49,6 +49,7 @@ int wi_stream_make(struct wi_context *context, uint32_t stream_class, int32_t pr
     *out = stream;
     return 0;
 
+/* unreached: there is a number for each stream that a runtime may have. */
 destroy_handle:
     (void)ops->stream_destroy(context->device, stream->handle);
 free_stream:

@@ -2,6 +2,8 @@
 /* Arguments that cannot be, of each call of the pool layer in turn; and each of these calls in a forked child. */
 #include "pool/fixture.h"
 
+#include "base/alloc.h"
+
 #include <sys/wait.h>
 #include <unistd.h>
 #include <weir/async.h>
@@ -88,6 +90,48 @@ Test(arguments, of_pools_and_buffers)
     answers(weir_buffer_find(rt, buffer->host, NULL), INVAL);
     answers(weir_buffer_to_device((struct weir_slice){0}, stream, WEIR_NOW), INVAL);
     ok(weir_buffer_release(NULL));
+    answers(weir_buffer_hold((void *)stream), KIND);
+    answers(weir_buffer_to_host((struct weir_slice){.buffer = (void *)event, .bytes = 1}, stream, WEIR_NOW), KIND);
+    /* The first of several errors is answered, and what can be released is. */
+    ok(weir_buffers_acquire(pool, 2, WEIR_NOW, two));
+    struct weir_buffer *mixed[] = {two[0], (void *)&stats, two[1], two[0]};
+    answers(weir_buffers_release(mixed, 4), FOREIGN); /* and the last is released twice */
+    close_all();
+}
+
+/* What makes an allocation when it is first done: it fails with the allocation, and goes well afterwards. */
+#define NEEDS_MEMORY(call)                                                                         \
+    do {                                                                                           \
+        (void)wi_alloc_fail_at(1);                                                                 \
+        answers(call, NOMEM);                                                                      \
+        cr_assert_eq(wi_alloc_fail_at(0), 0, "%s made no allocation", #call);                      \
+        ok(call);                                                                                  \
+    } while (0)
+
+Test(arguments, where_there_is_no_memory)
+{
+    enum { STREAMS = 3, COPIES = 200 };
+    struct weir_stream *streams[STREAMS];
+    struct weir_copy    copies[COPIES];
+    uint64_t            target;
+    open_all();
+    ok(weir_device_alloc(rt, 4096, &target));
+    NEEDS_MEMORY(weir_buffer_reset(buffer, WEIR_FOREVER));
+    for (int i = 0; i < STREAMS; i++) ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &streams[i]));
+    for (int i = 0; i < STREAMS - 1; i++) {
+        ok(weir_stream_delay(streams[i], 250 * UINT64_C(1000000)));
+        ok(weir_buffer_guard(buffer, streams[i]));
+    }
+    NEEDS_MEMORY(weir_stream_upload(streams[STREAMS - 1], target, slice)); /* a third mark, while two are pending */
+    for (int i = 0; i < COPIES; i++) copies[i] = (struct weir_copy){.device = target, .slice = slice};
+    NEEDS_MEMORY(weir_stream_upload_batch(streams[0], copies, COPIES));
+    ok(weir_event_record(event, streams[0]));
+    NEEDS_MEMORY(weir_event_sync(event, WEIR_FOREVER));
+    for (int i = 0; i < STREAMS; i++) {
+        ok(weir_stream_sync(streams[i], WEIR_FOREVER));
+        ok(weir_stream_release(streams[i]));
+    }
+    ok(weir_device_free(rt, target));
     close_all();
 }
 
@@ -106,6 +150,14 @@ Test(arguments, of_requests)
     answers(weir_buffer_acquire_eventfd(pool, NULL, WEIR_NOW, -1, &request), INVAL);
     answers(weir_request_take(NULL, &other), INVAL);
     answers(weir_request_cancel(NULL), INVAL);
+    /* The pool is full: both wait. */
+    struct weir_buffer *rest[3];
+    ok(weir_buffers_acquire(pool, 3, WEIR_NOW, rest));
+    ok(weir_buffer_acquire_async(pool, NULL, WEIR_FOREVER, on_acquired, NULL, &request));
+    answers(weir_request_take(request, &other), INVAL); /* it has a callback */
+    answers(weir_request_take(request, NULL), INVAL);
+    ok(weir_request_cancel(request));
+    ok(weir_buffers_release(rest, 3));
     close_all();
 }
 
@@ -154,6 +206,33 @@ Test(arguments, of_streams_and_events)
     answers(weir_graph_retain(graph, NULL), INVAL);
     answers(weir_stream_capture_into(NULL, graph), INVAL);
     weir_graph_destroy(graph);
+    ok(weir_stream_release(NULL));
+    ok(weir_event_release(NULL));
+    answers(weir_stream_release((void *)event), KIND);
+    answers(weir_event_release((void *)stream), KIND);
+    answers(weir_stream_sync((void *)event, WEIR_NOW), KIND);
+    answers(weir_stream_cuda((void *)event, NULL), INVAL);
+    answers(weir_stream_capture_into((void *)event, NULL), KIND);
+    answers(weir_event_elapsed_ns(event, event, &(uint64_t){0}), INVAL);
+    ok(weir_stream_upload(stream, 4096, (struct weir_slice){.buffer = buffer})); /* no bytes: nothing is queued */
+    close_all();
+}
+
+Test(arguments, of_copies_without_host_memory)
+{
+    struct weir_pool   *device;
+    struct weir_buffer *there;
+    uint64_t            target;
+    open_all();
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1, .memory = WEIR_MEMORY_DEVICE), &device));
+    ok(weir_buffer_acquire(device, WEIR_NOW, &there));
+    ok(weir_device_alloc(rt, 4096, &target));
+    answers(weir_stream_upload(stream, target, weir_slice_all(there)), KIND);
+    answers(weir_buffer_mirror(there, &target), KIND);
+    ok(weir_device_free(rt, target));
+    ok(weir_buffer_release(there));
+    ok(weir_pool_clear(device));
+    weir_pool_destroy(device);
     close_all();
 }
 

@@ -256,6 +256,20 @@ Test(preempt, later_is_seen_by_the_holder_and_the_deadline_holds)
     close_pool();
 }
 
+/* Leases of a batch have the class NORMAL, and can be asked for. */
+Test(preempt, a_lease_of_a_batch_is_asked_for)
+{
+    struct weir_buffer *batch[2], *high;
+    open_preempting(2);
+    ok(weir_buffers_acquire(pool, 2, WEIR_NOW, batch));
+    wi_store(&answer, WEIR_PREEMPT_NOW, relaxed);
+    ok(want(WEIR_PRIORITY_HIGH, 10000 * MS, &high));
+    cr_assert(same(high, batch[0]) || same(high, batch[1]));
+    ok(weir_buffer_release(same(high, batch[0]) ? batch[1] : batch[0]));
+    ok(weir_buffer_release(high));
+    close_pool();
+}
+
 /* The asker waits as it would without preemption, and the holder may be asked later. */
 Test(preempt, without_memory_nobody_is_asked_and_nothing_is_lost)
 {
