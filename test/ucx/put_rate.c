@@ -2,7 +2,11 @@
 /*
  * put_rate.c - how fast a put of leased buffers is between two processes: for tools/dev/ucx_rate, which compares
  *
- * usage: put_rate lat|bw <bytes> <iterations> [system] [idle peers]
+ * usage: put_rate lat|bw|both|spin <bytes> <iterations> [system] [idle peers]
+ *
+ * `both` compares without another program, for machines on which others run: in turn, short bursts of puts of weir and of UCX's own call on
+ * the same endpoint, buffers and key. Prints nanoseconds of a put: least and median of weir's bursts, of UCX's, and the ratios. `spin` does
+ * so with rounds of progress, after a put to one peer: those of weir_ucx_spin(), and those that look at every peer.
  *
  * The pools' memory is UCX's, as ucx_perftest's is; with `system`, the system's. Idle peers are processes that have met the one that
  * is measured, and sleep.
@@ -11,6 +15,7 @@
  * two that share one run in turns, and whether they do decides the figures.
  */
 #include "must.h"
+#include "ucx/engine.h"
 
 #include <poll.h>
 #include <sched.h>
@@ -19,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <ucp/api/ucp.h>
 #include <unistd.h>
 #include <weir/ucx.h>
 #include <weir/weir.h>
@@ -162,6 +168,86 @@ static double bandwidth(struct side *side, size_t bytes, unsigned count)
     return (double)bytes * (count + 1) / (now_s() - begin_s) / (1 << 20);
 }
 
+/* ---- both ---- */
+
+#define BURST 64
+
+static void raw_done(void *request, ucs_status_t status, void *user)
+{
+    (void)user;
+    ucp_request_free(request);
+    if (status != UCS_OK) must(WEIR_EPEER, "ucp_put_nbx");
+    in_flight--;
+}
+
+static void put_raw(struct side *side, size_t bytes)
+{
+    const struct wu_far_slab *slab = wu_far_slab_find_locked(side->peer, side->far.slab);
+    ucp_request_param_t       param = {.op_attr_mask = UCP_OP_ATTR_FIELD_CALLBACK, .cb.send = raw_done};
+    while (in_flight >= WINDOW) (void)ucp_worker_progress(side->peer->worker);
+    ucs_status_ptr_t answer =
+        ucp_put_nbx(side->peer->ep, side->source->host, bytes, slab->from + side->far.offset, slab->key, &param);
+    if (UCS_PTR_IS_ERR(answer)) must(WEIR_EPEER, "ucp_put_nbx");
+    in_flight += UCS_PTR_IS_PTR(answer);
+}
+
+static void put_weir(struct side *side, size_t bytes)
+{
+    static const struct weir_ucx_transfer_opts opts = {.struct_size = sizeof opts, .done = on_done};
+    while (in_flight >= WINDOW) (void)weir_ucx_spin(side->ucx);
+    in_flight++;
+    must(weir_ucx_put(side->peer, weir_slice(side->source, 0, bytes), &side->far, &opts, NULL), "put");
+}
+
+static void spin_warm(struct side *side, size_t bytes)
+{
+    (void)bytes;
+    (void)weir_ucx_spin(side->ucx);
+}
+
+static void spin_all(struct side *side, size_t bytes)
+{
+    (void)bytes;
+    wu_lock(side->ucx);
+    (void)wu_progress_locked(side->ucx);
+    wu_unlock(side->ucx);
+}
+
+static double burst_ns(struct side *side, size_t bytes, void (*one)(struct side *side, size_t bytes))
+{
+    struct weir_ucx_transfer *last;
+    uint64_t                  begin_ns = weir_clock_ns();
+    for (int i = 0; i < BURST; i++) one(side, bytes);
+    while (in_flight > 0) (void)weir_ucx_spin(side->ucx);
+    double each = (double)(weir_clock_ns() - begin_ns) / BURST;
+    must(weir_ucx_put(side->peer, weir_slice(side->source, 0, 8), &side->far, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &last),
+         "put");
+    must(weir_ucx_wait(last, WEIR_FOREVER, NULL), "put");
+    return each;
+}
+
+static int compare(const void *one, const void *other)
+{
+    double difference = *(const double *)one - *(const double *)other;
+    return difference < 0 ? -1 : difference > 0;
+}
+
+static void print_both(struct side *side, size_t bytes, unsigned rounds, bool spin)
+{
+    double *found[2] = {calloc(rounds, sizeof(double)), calloc(rounds, sizeof(double))};
+    if (!found[0] || !found[1]) exit(2);
+    for (unsigned i = 0; i < rounds; i++) {
+        found[0][i] = burst_ns(side, bytes, spin ? spin_warm : put_weir);
+        found[1][i] = burst_ns(side, bytes, spin ? spin_all : put_raw);
+    }
+    for (int i = 0; i < 2; i++) qsort(found[i], rounds, sizeof(double), compare);
+    double *weir = found[0], *raw = found[1];
+    printf("weir %.1f %.1f  %s %.1f %.1f  ratio %.3f %.3f\n", weir[0], weir[rounds / 2], spin ? "all" : "ucx", raw[0], raw[rounds / 2],
+           raw[0] / weir[0], raw[rounds / 2] / weir[rounds / 2]);
+    free(found[0]);
+    free(found[1]);
+}
+
 static int other_side(int port_fd, bool latency, size_t bytes, unsigned count)
 {
     struct side side;
@@ -228,8 +314,12 @@ int main(int count, char **arguments)
     if (write(pipe_fd[1], &port, sizeof port) != sizeof port) return 2;
     must(weir_ucx_accept(side.ucx, WEIR_FOREVER, &side.peer), "accept");
     swap_refs(&side);
-    printf("%.4f\n",
-           latency ? latency_us(&side, true, bytes, rounds) : bandwidth(&side, bytes, rounds));
+    bool spin = !strcmp(arguments[1], "spin");
+    if (spin || !strcmp(arguments[1], "both")) {
+        print_both(&side, bytes, rounds, spin);
+    } else {
+        printf("%.4f\n", latency ? latency_us(&side, true, bytes, rounds) : bandwidth(&side, bytes, rounds));
+    }
     close_side(&side);
     bool good = waitpid(child, &status, 0) == child && status == 0;
     while (wait(&status) > 0) good &= status == 0;
