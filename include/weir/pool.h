@@ -136,7 +136,8 @@ typedef void weir_memory_give_fn(void *ctx, void *address, size_t bytes);
  *
  * Both are called on whichever thread grows or shrinks, as slab hooks are (weir/slab.h): of a pool one at a time, of several pools at
  * once. They may block, and must not call what makes, grows, shrinks or ends a pool of the runtime. A pool that was destroyed
- * may give back later: by the end of weir_runtime_destroy() at the latest.
+ * may give back later: by the end of weir_runtime_destroy() at the latest, but for memory of buffers that are still leased or in use
+ * then, which is never given back.
  */
 struct weir_memory_source {
     size_t               struct_size;

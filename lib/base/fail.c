@@ -19,6 +19,7 @@
 
 static _Thread_local struct weir_error last; /* code 0: nothing has failed yet */
 static _Thread_local char             *sentence;
+static _Thread_local uint64_t          failures; /* how often `last` was written */
 
 static pthread_once_t sentence_once = PTHREAD_ONCE_INIT;
 static pthread_key_t  sentence_key;
@@ -50,6 +51,7 @@ static char *sentence_find(void)
 int wi_fail_at(int code, const char *file, unsigned line, const struct wi_cause *cause)
 {
     wi_assert(code < 0);
+    failures++;
     last = (struct weir_error){
         .struct_size = sizeof(last),
         .code = code,
@@ -85,6 +87,7 @@ int weir_error_record(const struct weir_error *error)
     struct weir_error given;
     WI_TRY(wi_options_import(&given, sizeof given, error, "weir_error"));
     WI_ENSURE(given.code < 0, INVAL, .detail = "an error to be recorded has a negative code");
+    failures++;
     last = given;
     if (!last.file) last.file = "";
     if (!last.call) last.call = "";
@@ -92,6 +95,11 @@ int weir_error_record(const struct weir_error *error)
     if (!last.limit) last.limit = "";
     if (!last.setting) last.setting = "";
     return last.code;
+}
+
+uint64_t wi_failures(void)
+{
+    return failures;
 }
 
 int weir_last_error(struct weir_error *out)

@@ -28,6 +28,9 @@ WI_COLD int wi_fail_at(int code, const char *file, unsigned line, const struct w
  */
 WI_COLD int wi_fail_text_at(int code, const char *file, unsigned line, const char *format, ...) WI_PRINTF(4, 5);
 
+/* How many failures this thread has recorded: whether a call in between recorded one. */
+uint64_t wi_failures(void);
+
 /* WI_FAIL(EXCEEDS, .limit = "pinned_bytes_max", ...) records and evaluates to the negative code. */
 #define WI_FAIL(code, ...)                                                                         \
     wi_fail_at(WEIR_E##code, __FILE__, __LINE__, &(const struct wi_cause){__VA_ARGS__})

@@ -1,21 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "memory/source.h"
 
-#include <string.h>
 #include <unistd.h>
 
-static struct weir_error latest(void)
-{
-    struct weir_error error = {.struct_size = sizeof error};
-    (void)weir_last_error(&error);
-    return error;
-}
-
 /* A source that failed inside weir has told why already. */
-static int refused(int err, const struct weir_memory_request *request, const struct weir_error *before)
+static int refused(int err, const struct weir_memory_request *request, uint64_t failures_before)
 {
-    struct weir_error now = latest();
-    if (now.code == err && memcmp(&now, before, sizeof now) != 0) return err;
+    struct weir_error latest = {.struct_size = sizeof latest};
+    bool              told = wi_failures() != failures_before && weir_last_error(&latest) == 0 && latest.code == err;
+    if (told) return err;
     return wi_fail_at(err, __FILE__, __LINE__,
                       &(const struct wi_cause){.detail = "the memory source has no memory for the pool",
                                                .wanted = request->bytes});
@@ -30,10 +23,10 @@ int wi_source_take(struct wi_slab *slab, uint64_t numa_mask)
               .alignment_bytes = (size_t)sysconf(_SC_PAGESIZE),
               .numa_mask = numa_mask,
     };
-    struct weir_error before = latest();
-    void             *base = NULL;
-    int               err = source->take(source->ctx, &request, &base);
-    if (err < 0) return refused(err, &request, &before);
+    uint64_t failures = wi_failures();
+    void    *base = NULL;
+    int      err = source->take(source->ctx, &request, &base);
+    if (err < 0) return refused(err, &request, failures);
     WI_ENSURE(base, INVAL, .detail = "the memory source answered success and NULL", .setting = "weir_pool_opts.source",
               .wanted = request.bytes);
     size_t astray = (uintptr_t)base % request.alignment_bytes;

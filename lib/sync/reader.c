@@ -34,7 +34,7 @@ _Atomic uint64_t *wi_reader_slot_cold(struct wi_thread *self)
     struct wi_reader_chunk *chunk = wi_load(&self->readers, relaxed);
     for (struct wi_reader_chunk *at = chunk; at; at = wi_load(&at->next, relaxed)) {
         for (unsigned i = 0; i < WI_READER_CHUNK; i++) {
-            if (wi_load(&at->slot[i], relaxed) == 0) return &at->slot[i];
+            if (wi_load(&at->slot[i], acquire) == 0) return &at->slot[i]; /* order(reader-clear) */
         }
     }
     struct wi_reader_chunk *fresh = wi_calloc_aligned(2 * WI_CACHELINE_BYTES, 1, sizeof *fresh);

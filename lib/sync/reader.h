@@ -45,7 +45,8 @@ static inline _Atomic uint64_t *wi_reader_slot_near(struct wi_thread *self)
     struct wi_reader_chunk *chunk = wi_load(&self->readers, relaxed);
     for (unsigned tries = 0; tries < 4 && WI_LIKELY(chunk != NULL); tries++) {
         _Atomic uint64_t *slot = &chunk->slot[chunk->at];
-        if (WI_LIKELY(wi_load(slot, relaxed) == 0)) return slot;
+        /* order(reader-clear): acquire; whichever thread cleared it. The next name hands that on to the scan. */
+        if (WI_LIKELY(wi_load(slot, acquire) == 0)) return slot;
         chunk->at = (chunk->at + 1) % WI_READER_CHUNK;
     }
     return NULL;

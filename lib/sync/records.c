@@ -70,7 +70,7 @@ static bool map_faces(char *base, size_t span, int fd, int sharing)
 /*
  * Shared mappings would let a child write into its parent's records, so they are left out of it.
  * The child gets a private view in their place, because it must be able to ask and be told FORKED.
- * order: runs in the child before anything else does.
+ * Runs in the child behind handlers that were registered before, those of the runtimes: they touch no record.
  */
 static void child_after_fork(void)
 {

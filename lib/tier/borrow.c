@@ -17,7 +17,7 @@ static bool hold_for_read(const struct wi_tier *tier, struct wi_place *place, st
     /* order(tier-word): acquire; pairs with the mover's swap. What it copied is seen. */
     uint64_t word = wi_load(&place->word, acquire);
     while (true) {
-        wi_store(mine, wi_place_name(tier, word), relaxed);
+        wi_store(mine, wi_place_name(tier, word), release); /* order(reader-clear): who cleared the slot before is done */
         wi_reader_fence(); /* B3: against the mover's membarrier */
         uint64_t again = wi_load(&place->word, acquire);
         if (WI_LIKELY(((again ^ word) & WI_PLACE_MASK) == 0)) break;
@@ -138,7 +138,7 @@ static inline bool borrow_at_once(const struct borrow *borrow, enum weir_where w
     if (!(borrow->access & WEIR_PEEK)) touch(tier, place->index);
     uint64_t word = wi_load(&place->word, acquire); /* order(tier-word), as in hold_for_read() */
     if (WI_UNLIKELY(!suits(wi_place_tier(word), where))) return false;
-    wi_store(slot, wi_place_name(tier, word), relaxed);
+    wi_store(slot, wi_place_name(tier, word), release); /* order(reader-clear), as in hold_for_read() */
     wi_reader_fence();
     if (WI_UNLIKELY((wi_load(&place->word, acquire) ^ word) & WI_PLACE_MASK)) {
         wi_store(slot, 0, relaxed); /* nothing was read */
@@ -278,6 +278,7 @@ int weir_buffer_set_pinned(struct weir_buffer *buffer, int pinned)
 int weir_buffer_place_read(const struct weir_buffer *buffer, struct weir_place_info *out)
 {
     WI_ENSURE(wi_record_valid(buffer), FOREIGN, .detail = "not a buffer of this process's weir");
+    WI_TRY(wi_process_check());
     const struct wi_record *record = wi_record_plain(buffer, NULL);
     const struct wi_tier   *tier = wi_tier_of(record);
     WI_ENSURE(tier, KIND, .detail = "the buffer is not of a tiered pool");

@@ -2,7 +2,7 @@
 /*
  * memory.c - memory for pools that UCX allocates: it is registered as it comes, and over shared memory a peer maps it
  *
- * A pool may give its memory back after the engine has ended, at the latest as the runtime ends. So what allocates is a
+ * A pool may give its memory back after the engine has ended, at the latest as the runtime ends, or never. So what allocates is a
  * part of its own, with UCX's context, which goes with the last of the engine and the pieces.
  * Rank: its lock > engine lock.
  */

@@ -205,8 +205,11 @@ Test(memory_source, each_call_fails)
     for (unsigned i = 0; i < 2 * sizeof codes / sizeof *codes; i++) {
         uint64_t before = pinned_bytes();
         shop = (struct shop){.lock = PTHREAD_MUTEX_INITIALIZER, .fail_at = 1, .fail_code = codes[i / 2], .records = i % 2};
-        cr_assert_eq(make_pool(4, 32), codes[i / 2]);
-        expect_detail(i % 2 ? "the shop is closed today" : "the memory source has no memory");
+        for (unsigned turn = 0; turn < 3; turn++) { /* the same failure again says the same */
+            shop.calls = 0;
+            cr_assert_eq(make_pool(4, 32), codes[i / 2]);
+            expect_detail(i % 2 ? "the shop is closed today" : "the memory source has no memory");
+        }
         cr_assert_eq(pinned_bytes(), before);
         for (unsigned fail_at = 2; fail_at < 5; fail_at++) {
             shop.calls = 0;

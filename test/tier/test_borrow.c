@@ -42,6 +42,7 @@ Test(borrow, a_forked_child_is_told_so_by_borrows)
         int bad = weir_buffer_borrow(buffer, WEIR_WHERE_ANY, WEIR_READ, NULL, WEIR_NOW, &other) != WEIR_EFORKED;
         bad |= (weir_buffer_borrow(buffer, WEIR_WHERE_ANY, WEIR_WRITE, NULL, WEIR_NOW, &other) != WEIR_EFORKED) << 1;
         bad |= (weir_view_return(&view) != WEIR_EFORKED) << 2;
+        bad |= (weir_buffer_place_read(buffer, &(struct weir_place_info){.struct_size = sizeof(struct weir_place_info)}) != WEIR_EFORKED) << 3;
         leave_child(bad);
     }
     int status;
