@@ -97,6 +97,9 @@ WEIR_UCX_API void weir_ucx_destroy(struct weir_ucx *ucx);
  * Pools may give it back after weir_ucx_destroy(), and keep it until then; what is asked for after that is answered CLOSED, or NOMEM
  * where UCX has none (over shared memory, /dev/shm is full).
  *
+ * UCX makes a slab under the engine's lock, which holds the engine up by about 0.5 s a GiB: no heartbeat is sent meanwhile, so
+ * the stall_ns of its peers must be longer than the largest slab takes.
+ *
  * Progress: wait-free.  Owner: the engine; not used for new pools after weir_ucx_destroy().  Fails: never.
  */
 WEIR_UCX_API const struct weir_memory_source *weir_ucx_memory(struct weir_ucx *ucx);
@@ -198,12 +201,13 @@ struct weir_ucx_transfer_opts {
  * weir_ucx_put, weir_ucx_get - copy a part of a leased buffer of an offered pool into a peer's memory, or from it
  *
  * Makes no registration, no allocation and no system call beyond UCX's own. With opts->done the transfer ends by itself
- * and *out is not written; else it belongs to the caller until weir_ucx_wait() has ended it.
+ * and *out is not written; else it belongs to the caller until weir_ucx_wait() has ended it. *out is written before opts->fd is
+ * signalled. Handles of transfers that ended inside the call may be equal: each is waited for, or cancelled, all the same.
  *
  * Thread:  the holder of the lease.  Progress: takes the engine's lock.
  * Fails:   FOREIGN (the reference is of another run, or of another peer), STALE (its slab has gone), AGAIN (its slab has not been
  *          announced yet), RANGE (outside what was exposed or the slab, or of other length), NOENT (the pool was not offered here),
- *          EXCEEDS (transfers_max), PEER, NOTLEASED.
+ *          EXCEEDS (transfers_max, or 32767 holds of one buffer), PEER, NOTLEASED.
  */
 WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_put(struct weir_ucx_peer *peer, struct weir_slice from,
                                               const struct weir_ucx_ref *to,
@@ -228,7 +232,9 @@ WEIR_UCX_API WEIR_MUST_CHECK int weir_ucx_receive(struct weir_ucx_peer *peer, ui
                                                   struct weir_ucx_transfer **out);
 
 /*
- * weir_ucx_wait - wait for the end of a transfer, and end it; *bytes, if not NULL: how many a receive brought
+ * weir_ucx_wait - wait for the end of a transfer, and end it
+ *
+ * *bytes, if not NULL: how many bytes a receive brought, 0 if it failed; untouched for others, and while a receive has not ended.
  *
  * Answers how the transfer ended.  Thread: one for a transfer.  Progress: blocks until deadline_ns.
  * Fails: PEER (driver code: UCX's status), RANGE, CANCELED, INVAL; TIMEDOUT leaves the transfer as it is.

@@ -3,14 +3,16 @@
  * transfer.c - put, get, send and receive
  *
  * A transfer holds its buffer from when UCX was asked until UCX has answered: done, failed, or cancelled because the
- * endpoint was closed. What ends inside the call, such as a put into memory that is mapped here, holds nothing: the lease does. Its
- * record comes from a table, so that a transfer allocates nothing.
+ * endpoint was closed. What ends inside the call, such as a put into memory that is mapped here, holds nothing: the lease does. While
+ * many transfers are under way each holds before UCX is asked, for a buffer has room for so many holds only.
+ * Its record comes from a table, so that a transfer allocates nothing.
  */
 #include "ucx/engine.h"
 
 #include "base/cancel.h"
 
-#define TAG_ALL UINT64_MAX
+#define TAG_ALL          UINT64_MAX
+#define HOLD_FIRST_AFTER 16384 /* transfers in flight; a buffer can be held 32767 times */
 
 /* ---- the end of a transfer ---- */
 
@@ -166,7 +168,10 @@ static int begin_locked(const struct begin *begin, struct weir_ucx_transfer **ou
     struct weir_ucx_transfer *transfer = ucx->spare;
     WU_ENSURE(transfer, EXCEEDS, .limit = "transfers_max", .limit_value = ucx->opts.transfers_max,
               .wanted = ucx->opts.transfers_max + 1, .setting = "weir_ucx_opts.transfers_max");
-    WI_TRY(weir_buffer_wanted(begin->part->buffer)); /* it is leased */
+    bool hold_first = ucx->stat.in_flight >= HOLD_FIRST_AFTER;
+    WI_TRY(hold_first ? weir_buffer_hold(begin->part->buffer)
+                      : weir_buffer_wanted(begin->part->buffer)); /* it is leased */
+    transfer->buffer = hold_first ? begin->part->buffer : NULL;
     ucx->spare = transfer->next;
     transfer->peer = begin->peer;
     transfer->request = NULL;
@@ -248,28 +253,48 @@ static int find_far_locked(struct begin *begin)
     return 0;
 }
 
+/* Until it has ended, or its buffer could be held after all, or for as long as a handshake may take. */
+static bool hold_or_end_locked(struct weir_ucx_transfer *transfer, struct weir_buffer *buffer)
+{
+    struct weir_ucx *ucx = transfer->ucx;
+    uint64_t         deadline_ns = weir_deadline_after_ns(ucx->opts.handshake_ns);
+    while (transfer->peer && weir_clock_ns() < deadline_ns) {
+        if (weir_buffer_hold(buffer) >= 0) {
+            transfer->buffer = buffer;
+            return true;
+        }
+        (void)wu_poll_locked(ucx); /* heartbeats, and the end of the peer */
+        (void)wu_progress_locked(ucx);
+    }
+    return transfer->peer == NULL;
+}
+
 /* It goes on after the call, so it holds the buffer from now on. */
 static int go_on_locked(struct weir_ucx_transfer *transfer, struct weir_buffer *buffer)
 {
-    struct weir_ucx *ucx = transfer->ucx;
-    int              err = weir_buffer_hold(buffer);
-    if (err >= 0) {
+    if (transfer->buffer) return 0; /* held before UCX was asked */
+    if (WI_LIKELY(weir_buffer_hold(buffer) >= 0)) {
         transfer->buffer = buffer;
         return 0;
     }
-    /* Of this buffer no more can be held, and UCX has begun: it ends inside the call. */
+    /* Others hold it as often as can be, and UCX has begun: it ends inside the call, if need be with its peer. */
+    if (hold_or_end_locked(transfer, buffer)) return 0;
     transfer->done = NULL;
     transfer->fd = 0;
     transfer->left = true;
-    if (transfer->kind == WU_RECEIVE) ucp_request_cancel(transfer->peer->worker, transfer->request);
-    while (transfer->peer) (void)wu_progress_locked(ucx);
-    return err;
+    wu_peer_end_locked(transfer->peer, WEIR_EPEER, UCS_ERR_CANCELED,
+                       "a transfer that has begun cannot hold its buffer, and does not end");
+    (void)hold_or_end_locked(transfer, buffer);
+    return WU_FAIL(EXCEEDS, .limit = "holds of one buffer", .limit_value = 32767, .wanted = 32768,
+                   .setting = "fewer uses of one buffer at one time");
 }
 
 /* Ended well inside the call: nobody waits for it, so it needs no record. */
 static void end_at_once_locked(struct begin *begin, struct weir_ucx_transfer *transfer)
 {
     struct weir_ucx *ucx = transfer->ucx;
+    if (transfer->buffer) (void)weir_buffer_unhold(transfer->buffer);
+    transfer->buffer = NULL;
     transfer->peer = NULL;
     give_back_locked(transfer);
     count_end_locked(ucx, begin->kind, begin->part->bytes);
@@ -284,6 +309,7 @@ static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
     if (begin->ref && wi_load(&peer->state, relaxed) == WU_PEER_ALIVE)
         WI_TRY(find_far_locked(begin));
     WI_TRY(begin_locked(begin, &transfer));
+    if (!begin->opts->done) *out = transfer; /* before anybody is told of its end */
     peer->uses++;
     ucx->stat.in_flight++;
     wu_worker_warm_locked(peer);
@@ -302,7 +328,6 @@ static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
     } else if (!ended) {
         step_locked(transfer, UCS_PTR_STATUS(answer));
     }
-    if (!begin->opts->done) *out = transfer;
     return 0;
 }
 
@@ -325,12 +350,9 @@ static int start(struct begin *begin, const struct weir_ucx_transfer_opts *opts,
     int err = start_locked(begin, out);
     wu_unlock(ucx);
     if (!begin->ended) return err;
+    if (!opts->done) *out = &ucx->ended;
     if (opts->fd > 0) wu_signal(opts->fd);
-    if (opts->done) {
-        opts->done(opts->ctx, 0, UCS_OK);
-    } else {
-        *out = &ucx->ended;
-    }
+    if (opts->done) opts->done(opts->ctx, 0, UCS_OK);
     return 0;
 }
 
@@ -392,7 +414,7 @@ static int wait_for(struct weir_ucx_transfer *transfer, uint64_t deadline_ns, si
                        .setting = "a later deadline");
     int     err = transfer->err;
     int32_t status = transfer->status;
-    if (bytes && err == 0) *bytes = transfer->bytes;
+    if (bytes && transfer->kind == WU_RECEIVE) *bytes = err == 0 ? transfer->bytes : 0;
     wu_lock(ucx);
     give_back_locked(transfer);
     wu_unlock(ucx);

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Every call of UCX that can fail fails once, at every place: a clear error, nothing left, and the next attempt succeeds. */
+/*
+ * Every call of UCX that can fail fails once, at every place: a clear error, nothing left, and the next attempt succeeds. And what
+ * is used up, or never ends, is named, and harms nothing else.
+ */
 #include "ucx/fixture.h"
 #include "ucx/ucp_double.h"
 
@@ -130,4 +133,51 @@ Test(ucx_faults, no_memory)
     cr_assert_eq(sweep(UCP_MEM_MAP), 2);
     cr_assert_eq(sweep(UCP_MEM_QUERY), 2);
     cr_assert_eq(sweep(UCP_RKEY_PACK), 2);
+}
+
+struct told {
+    _Atomic int count, err;
+};
+
+static void on_done(void *ctx, int err, int32_t status)
+{
+    struct told *told = ctx;
+    (void)status;
+    if (err < 0) wi_store(&told->err, err, relaxed);
+    (void)wi_add(&told->count, 1, release);
+}
+
+/* Sends that nobody receives hold one buffer as often as can be; the next is refused, and nothing else is harmed. */
+Test(ucx_faults, a_buffer_with_all_its_holds_in_flight)
+{
+    enum { HOLDS = 32767 };
+    struct told               told = {0};
+    struct weir_ucx_transfer *sent, *received;
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET, .transfers_max = 40000), 0);
+    meet(&one, &other);
+    struct weir_buffer *source = lease(&other, 4), *second = lease(&other, 5), *into = lease(&one, 0);
+    const struct weir_ucx_transfer_opts *opts = WEIR_OPTS(ucx_transfer, .done = on_done, .ctx = &told);
+    for (int i = 0; i < HOLDS; i++) ok(weir_ucx_send(other.peer, 1, weir_slice_all(source), opts, NULL));
+    cr_assert_eq(ucx_stats(other.ucx).in_flight, HOLDS, "they are to wait for their receiver");
+    answers(weir_ucx_send(other.peer, 1, weir_slice_all(source), opts, NULL), EXCEEDS);
+    answers(weir_ucx_send(other.peer, 1, weir_slice_all(source), NULL, &sent), EXCEEDS);
+    cr_assert_eq(ucx_stats(other.ucx).in_flight, HOLDS);
+    cr_assert_eq(wi_load(&told.count, acquire), 0);
+    /* Another buffer goes all the same; one that ends inside the call has given its hold back. */
+    ok(weir_ucx_receive(one.peer, 2, weir_slice_all(into), NULL, &received));
+    ok(weir_ucx_send(other.peer, 2, weir_slice(second, 0, 8), NULL, &sent));
+    finish(received);
+    finish(sent);
+    ok(weir_buffer_release(second));
+    ok(weir_buffer_release(into));
+    ok(weir_buffer_release(source));
+    cr_assert_eq(pool_stats(other.pool).retiring, 1);
+    weir_ucx_disconnect(other.peer);
+    other.peer = NULL;
+    eventually(wi_load(&told.count, acquire) == HOLDS);
+    cr_assert_eq(wi_load(&told.err, relaxed), WEIR_EPEER);
+    eventually(pool_stats(other.pool).retiring == 0);
+    close_side(&other);
+    close_side(&one);
 }
