@@ -514,6 +514,7 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
         wu_link_close_locked(peer);
         if (peer->worker) {
             wu_log(WEIR_LOG_ERROR, "UCX does not come to rest; its worker for a peer stays");
+            peer->worker = NULL; /* leaked: UCX aborts the process where a worker is destroyed that does not rest */
             ucx->context = NULL;
         }
         peer->uses = 0;

@@ -181,3 +181,28 @@ Test(ucx_faults, a_buffer_with_all_its_holds_in_flight)
     close_side(&other);
     close_side(&one);
 }
+
+static int restless;
+
+static void count_restless(void *ctx, uint32_t level, const char *component, const char *message)
+{
+    (void)ctx;
+    restless += level == WEIR_LOG_ERROR && !strcmp(component, "ucx") && strstr(message, "does not come to rest");
+}
+
+/* UCX aborts the process where a worker is destroyed that is not at rest. The listener's is made last. */
+Test(ucx_faults, a_worker_that_does_not_rest_stays)
+{
+    weir_log_set(count_restless, NULL);
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET, .handshake_ns = UINT64_C(3000000000)), 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    meet(&one, &other);
+    wi_store(&ucp_double.restless, wi_load(&ucp_double.newest, relaxed), relaxed);
+    close_side(&one);
+    cr_assert_eq(restless, 1);
+    close_side(&other);
+    cr_assert_eq(restless, 1);
+    cr_assert_eq(wi_load(&ucp_double.workers, relaxed), 1, "destroyed before it rests");
+    cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 1);
+    weir_log_set(NULL, NULL);
+}

@@ -66,8 +66,6 @@ MAKES(INIT, contexts, ucp_init_version,
       (unsigned major, unsigned minor, const ucp_params_t *params, const ucp_config_t *config, ucp_context_h *out), major, minor, params,
       config, out)
 ENDS(contexts, ucp_cleanup, (ucp_context_h context), context)
-MAKES(WORKER_CREATE, workers, ucp_worker_create, (ucp_context_h context, const ucp_worker_params_t *params, ucp_worker_h *out), context,
-      params, out)
 ENDS(workers, ucp_worker_destroy, (ucp_worker_h worker), worker)
 MAKES(WORKER_ADDRESS, addresses, ucp_worker_get_address, (ucp_worker_h worker, ucp_address_t **out, size_t *bytes), worker, out, bytes)
 ENDS(addresses, ucp_worker_release_address, (ucp_worker_h worker, ucp_address_t *address), worker, address)
@@ -85,4 +83,29 @@ ucs_status_t ucp_mem_unmap(ucp_context_h context, ucp_mem_h memory)
     ucs_status_t (*real)(ucp_context_h, ucp_mem_h) = (ucs_status_t(*)(ucp_context_h, ucp_mem_h))behind("ucp_mem_unmap");
     (void)wi_sub(&ucp_double.mappings, 1, relaxed);
     return real(context, memory);
+}
+
+ucs_status_t ucp_worker_create(ucp_context_h context, const ucp_worker_params_t *params, ucp_worker_h *out)
+{
+    ucs_status_t (*real)(ucp_context_h, const ucp_worker_params_t *, ucp_worker_h *) =
+        (ucs_status_t(*)(ucp_context_h, const ucp_worker_params_t *, ucp_worker_h *))behind("ucp_worker_create");
+    if (fails(UCP_WORKER_CREATE)) return UCS_ERR_NO_RESOURCE;
+    ucs_status_t status = counted(real(context, params, out), &ucp_double.workers);
+    if (status == UCS_OK) wi_store(&ucp_double.newest, *out, relaxed);
+    return status;
+}
+
+static char unending; /* its address is the request */
+
+ucs_status_ptr_t ucp_worker_flush_nbx(ucp_worker_h worker, const ucp_request_param_t *param)
+{
+    ucs_status_ptr_t (*real)(ucp_worker_h, const ucp_request_param_t *) =
+        (ucs_status_ptr_t(*)(ucp_worker_h, const ucp_request_param_t *))behind("ucp_worker_flush_nbx");
+    return wi_load(&ucp_double.restless, relaxed) == worker ? &unending : real(worker, param);
+}
+
+ucs_status_t ucp_request_check_status(void *request)
+{
+    ucs_status_t (*real)(void *) = (ucs_status_t(*)(void *))behind("ucp_request_check_status");
+    return request == &unending ? UCS_INPROGRESS : real(request);
 }
