@@ -147,7 +147,18 @@ static void add_party(struct weir_ucx_peer *peer, struct wu_frame *frame)
     wu_frame_add(frame, proof, sizeof proof);
 }
 
-enum verdict { GOOD, GARBAGE, WRONG_SECRET, NO_WORKER };
+enum verdict { GOOD, GARBAGE, WRONG_SECRET, NO_WORKER, LEFT };
+
+/*
+ * A connector whose handshake took too long has closed, and its worker is gone: an endpoint to what it sent before would find the
+ * queue of somebody else.
+ */
+static bool has_closed(const struct weir_ucx_peer *peer)
+{
+    uint8_t byte;
+    ssize_t count = recv(peer->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+    return count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR);
+}
 
 /* inbox | address bytes | address | proof. On success the session has its key, and the peer is open. */
 static enum verdict take_party(struct weir_ucx_peer *peer, const uint8_t *at, size_t bytes)
@@ -158,6 +169,7 @@ static enum verdict take_party(struct weir_ucx_peer *peer, const uint8_t *at, si
     if (address_bytes == 0 || bytes - 8 - WU_PROOF_BYTES != address_bytes) return GARBAGE;
     if (!prove_party(peer, !peer->connector, inbox, at + 8, address_bytes, proof)) return GARBAGE;
     if (!wu_same_proof(proof, at + 8 + address_bytes, WU_PROOF_BYTES)) return WRONG_SECRET;
+    if (has_closed(peer)) return LEFT;
     if (!derive_key(peer)) return GARBAGE;
     if (!peer->connector && wu_worker_open_locked(peer) < 0) return NO_WORKER;
     peer->inbox_its = inbox;
@@ -204,6 +216,11 @@ static void refuse(struct weir_ucx_peer *peer, enum verdict verdict)
     struct weir_ucx *ucx = peer->ucx;
     if (verdict == NO_WORKER) {
         wu_peer_end_locked(peer, WEIR_ENOSYS, UCS_ERR_NO_RESOURCE, "UCX makes no worker for it");
+        return;
+    }
+    if (verdict == LEFT) {
+        ucx->stat.refused_garbage += !peer->connector;
+        wu_peer_end_locked(peer, WEIR_EPEER, UCS_ERR_REJECTED, NULL);
         return;
     }
     bool        secret = verdict == WRONG_SECRET;

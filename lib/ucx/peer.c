@@ -286,10 +286,10 @@ void wu_peer_end_locked(struct weir_ucx_peer *peer, int err, ucs_status_t status
 static void half_close(struct weir_ucx_peer *peer)
 {
     if (peer->fd < 0) return;
-    if (peer->worker && !peer->parted) {
+    if (peer->inbox_its && !peer->parted) {
         (void)shutdown(peer->fd, SHUT_WR); /* the other side ends too, and closes */
     } else {
-        wu_link_close_locked(peer); /* or it never had an address of ours */
+        wu_link_close_locked(peer); /* or the handshake has not come so far that it may use an address of ours */
     }
 }
 

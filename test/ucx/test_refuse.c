@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -107,6 +108,48 @@ Test(ucx_refuse, a_silent_listener_is_left_at_the_deadline)
     (void)close(silent);
     answers(weir_ucx_connect(other.ucx, "127.0.0.1", ntohs(address.sin_port), SOON_NS, &peer),
             PEER);
+    close_side(&other);
+}
+
+static int listening;
+
+/* Says hello to each, and hangs; until nobody listens any more. */
+static void *say_hello(void *unused)
+{
+    const uint32_t hello[17] = {0x31585577u, 1, sizeof hello, 0, 2};
+    int            fd[64], next, count = 0;
+    while ((next = accept(listening, NULL, NULL)) >= 0) {
+        (void)send(next, hello, sizeof hello, MSG_NOSIGNAL);
+        if (count == 64) (void)close(next);
+        else fd[count++] = next;
+    }
+    while (count-- > 0) drain_until_closed(fd[count]);
+    return unused;
+}
+
+/* Such a listener knows an address of ours, and can do nothing with it: each connect gives its place back. */
+Test(ucx_refuse, a_listener_that_hangs_behind_its_hello_takes_no_place)
+{
+    struct weir_ucx_peer *peer;
+    pthread_t             thread;
+    struct sockaddr_in    address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t             bytes = sizeof address;
+    listening = socket(AF_INET, SOCK_STREAM, 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET, .peers_max = 2), 0);
+    cr_assert_eq(bind(listening, (struct sockaddr *)&address, sizeof address), 0);
+    cr_assert_eq(listen(listening, 64), 0);
+    cr_assert_eq(getsockname(listening, (struct sockaddr *)&address, &bytes), 0);
+    cr_assert_eq(pthread_create(&thread, NULL, say_hello, NULL), 0);
+    for (int i = 0; i < 3; i++) {
+        uint16_t port = ntohs(address.sin_port);
+        int      err;
+        eventually((err = weir_ucx_connect(other.ucx, "127.0.0.1", port, weir_deadline_after_ns(100000000), &peer)) !=
+                   WEIR_EEXCEEDS); /* the one before may still be ending */
+        answers(err, TIMEDOUT);
+    }
+    cr_assert_eq(shutdown(listening, SHUT_RDWR), 0);
+    pthread_join(thread, NULL); /* each was closed */
+    (void)close(listening);
     close_side(&other);
 }
 
