@@ -57,19 +57,33 @@ static void set_timer_locked(struct weir_ucx *ucx)
     beat_after_locked(ucx, ucx->peers ? beat_ns(ucx) : 0);
 }
 
+static bool is_overdue(const struct weir_ucx_peer *peer, uint64_t now_ns)
+{
+    const struct weir_ucx_opts *opts = &peer->ucx->opts;
+    uint32_t                    state = wi_load(&peer->state, relaxed);
+    if (state == WU_PEER_GREETING) return now_ns - peer->began_ns > opts->handshake_ns;
+    return state == WU_PEER_ALIVE && opts->stall_ns != WEIR_FOREVER && now_ns > peer->heard_ns &&
+           now_ns - peer->heard_ns > opts->stall_ns;
+}
+
 void wu_peers_tick_locked(struct weir_ucx *ucx)
 {
     uint64_t now_ns = weir_clock_ns();
     ucx->looks_soon = false;
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-        uint32_t        state = wi_load(&peer->state, relaxed);
         struct wu_frame frame;
-        if (state == WU_PEER_GREETING && now_ns - peer->began_ns > ucx->opts.handshake_ns) {
+        bool            overdue = is_overdue(peer, now_ns);
+        if (overdue) {
+            /* It may be this side that did not listen: the engine's lock was held for long, or nobody progressed. */
+            wu_link_event_locked(peer, EPOLLIN);
+            overdue = is_overdue(peer, now_ns);
+        }
+        uint32_t state = wi_load(&peer->state, relaxed);
+        if (state == WU_PEER_GREETING && overdue) {
             ucx->stat.refused_garbage += !peer->connector;
             wu_peer_end_locked(peer, WEIR_ETIMEDOUT, UCS_ERR_TIMED_OUT, NULL);
             if (!peer->worker) wu_link_close_locked(peer);
-        } else if (state == WU_PEER_ALIVE && ucx->opts.stall_ns != WEIR_FOREVER &&
-                   now_ns > peer->heard_ns && now_ns - peer->heard_ns > ucx->opts.stall_ns) {
+        } else if (state == WU_PEER_ALIVE && overdue) {
             wu_peer_end_locked(peer, WEIR_EPEER, UCS_ERR_TIMED_OUT, "it is silent");
         } else if (state == WU_PEER_ALIVE) {
             wu_frame_begin(&frame, WU_PING);

@@ -6,6 +6,8 @@
 #include "ucx/fixture.h"
 #include "ucx/ucp_double.h"
 
+#include <poll.h>
+
 static struct side one, other;
 
 static void start_over(enum ucp_call call, unsigned fail_at)
@@ -205,4 +207,25 @@ Test(ucx_faults, a_worker_that_does_not_rest_stays)
     cr_assert_eq(wi_load(&ucp_double.workers, relaxed), 1, "destroyed before it rests");
     cr_assert_eq(wi_load(&ucp_double.contexts, relaxed), 1);
     weir_log_set(NULL, NULL);
+}
+
+/* Who did not listen for long hears what has come before it calls a peer silent. */
+Test(ucx_faults, a_peer_is_heard_before_it_is_silent)
+{
+    struct weir_pool *more;
+    uint16_t          port = 0;
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET, .flags = WEIR_UCX_CALLER_PROGRESS, .stall_ns = UINT64_C(1500000000)), 0);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &port));
+    ok(weir_ucx_connect(other.ucx, "127.0.0.1", port, SOON_NS, &other.peer));
+    cr_assert_geq(weir_ucx_progress(other.ucx), 0);
+    (void)poll(NULL, 0, 1700);
+    /* Offered on the other side: a frame comes. */
+    ok(weir_pool_create(one.rt, WEIR_OPTS(pool, .buffer_bytes = BLOCK_BYTES, .buffers_min = 1), &more));
+    ok(weir_ucx_offer(one.ucx, more, WEIR_UCX_PUT));
+    cr_assert_geq(weir_ucx_progress(other.ucx), 0);
+    ok(weir_ucx_peer_alive(other.peer) - 1);
+    ok(weir_ucx_accept(one.ucx, SOON_NS, &one.peer));
+    close_side(&other);
+    close_side(&one);
 }
