@@ -324,7 +324,9 @@ static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
     bool ended = transfer->peer == NULL; /* its callback came before the answer */
     if (!ended && UCS_PTR_IS_PTR(answer)) {
         transfer->request = answer;
-        WI_TRY(go_on_locked(transfer, begin->part->buffer));
+        int err = go_on_locked(transfer, begin->part->buffer);
+        if (err < 0 && !begin->opts->done) *out = NULL;
+        return err;
     } else if (!ended) {
         step_locked(transfer, UCS_PTR_STATUS(answer));
     }

@@ -229,3 +229,23 @@ Test(ucx_faults, a_peer_is_heard_before_it_is_silent)
     close_side(&other);
     close_side(&one);
 }
+
+/* The buffer's holds are all of others', and UCX has begun: the call ends after a while, and the peer with it. */
+Test(ucx_faults, a_transfer_that_cannot_hold_does_not_wait_for_good)
+{
+    enum { HOLDS = 32767 };
+    struct weir_ucx_transfer *transfer;
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET, .handshake_ns = UINT64_C(2000000000)), 0);
+    meet(&one, &other);
+    struct weir_buffer *source = lease(&other, 4);
+    for (int i = 0; i < HOLDS; i++) ok(weir_buffer_hold(source));
+    answers(weir_ucx_send(other.peer, 1, weir_slice_all(source), NULL, &transfer), EXCEEDS);
+    eventually(ucx_stats(other.ucx).in_flight == 0);
+    answers(weir_ucx_peer_alive(other.peer), PEER);
+    for (int i = 0; i < HOLDS; i++) ok(weir_buffer_unhold(source));
+    answers(weir_buffer_unhold(source), NOTLEASED);
+    ok(weir_buffer_release(source));
+    close_side(&other);
+    close_side(&one);
+}
