@@ -510,7 +510,7 @@ void weir_ucx_destroy(struct weir_ucx *ucx)
     wu_lock(ucx);
     lose_transfers_locked(ucx);
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-        wu_exposures_end_locked(peer, peer->fd >= 0 && !peer->flushing);
+        wu_exposures_end_locked(peer, peer->fd >= 0);
         wu_link_close_locked(peer);
         if (peer->worker) {
             wu_log(WEIR_LOG_ERROR, "UCX does not come to rest; its worker for a peer stays");

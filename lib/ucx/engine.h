@@ -120,7 +120,6 @@ struct weir_ucx_peer {
     bool                  said_ready; /* the same of the other side, which has announced all that it offered */
     bool                  broken;     /* UCX has reported it; to be ended after progress */
     bool                  gone_acked; /* scratch of wu_slab_withdraw() */
-    bool                  flushing;   /* said goodbye: the other side will end the connection */
     uint32_t              uses;       /* transfers that have not ended */
     uint32_t              greeted;    /* step of the handshake */
 
@@ -211,7 +210,7 @@ struct weir_ucx {
     uint32_t              peer_count;
     uint32_t              rounds;
     struct weir_ucx_peer *warm;      /* those whose worker is looked at in each round */
-    bool                  unsettled; /* a peer is broken, ends, has ended, or was given back */
+    bool                  unsettled; /* a peer is broken, ends, has ended and is connected still, or was given back */
     struct weir_ucx_transfer *transfers, *spare; /* table, free list */
     struct weir_ucx_transfer *told_first, **told_last; /* ended, with a function to call */
     struct weir_ucx_transfer  ended; /* stands for each that ended, and well, inside the call that began it */
@@ -309,6 +308,8 @@ void wu_worker_close_locked(struct weir_ucx_peer *peer);
 unsigned wu_workers_progress_locked(struct weir_ucx *ucx, unsigned most, bool all);
 /* Something may come of it soon. */
 void wu_worker_warm_locked(struct weir_ucx_peer *peer);
+/* The peer is about to be freed. */
+void wu_worker_forget_locked(struct weir_ucx_peer *peer);
 /* Each will signal poll_fd for what comes. False: something has come. */
 bool wu_workers_arm_locked(struct weir_ucx *ucx);
 

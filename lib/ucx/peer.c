@@ -355,14 +355,14 @@ unsigned wu_peers_settle_locked(struct weir_ucx *ucx)
             if (peer->exposed_count) wu_exposures_end_locked(peer, false);
             if (peer->dropped || !peer->taken) {
                 *link = peer->next;
-                ucx->warm = NULL;
+                wu_worker_forget_locked(peer);
                 if (--ucx->peer_count == 0) set_timer_locked(ucx);
                 free_peer(peer);
                 done++;
                 continue;
             }
         }
-        ucx->unsettled |= wi_load(&peer->state, relaxed) >= WU_PEER_ENDING;
+        ucx->unsettled |= wi_load(&peer->state, relaxed) >= WU_PEER_ENDING && !(ended && peer->fd < 0);
         link = &peer->next;
     }
     /* The end of an endpoint and a worker's flush go on inside progress only, and signal nothing. */

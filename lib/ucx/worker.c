@@ -147,6 +147,14 @@ void wu_worker_warm_locked(struct weir_ucx_peer *peer)
     ucx->warm = peer;
 }
 
+void wu_worker_forget_locked(struct weir_ucx_peer *peer)
+{
+    struct weir_ucx_peer **link = &peer->ucx->warm;
+    while (*link && *link != peer) link = &(*link)->next_warm;
+    if (*link) *link = peer->next_warm;
+    peer->is_warm = false;
+}
+
 bool wu_workers_arm_locked(struct weir_ucx *ucx)
 {
     for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
