@@ -25,7 +25,8 @@ int wi_lease_event(const struct weir_event *event, struct wi_event **out);
  */
 static inline struct wi_record *wi_lease_tiered(struct weir_buffer *buffer)
 {
-    if (WI_UNLIKELY(wi_watching) || WI_UNLIKELY(!wi_record_near(buffer))) return NULL;
+    if (WI_UNLIKELY(wi_watching | wi_load(&wi_forked, relaxed))) return NULL;
+    if (WI_UNLIKELY(!wi_record_near(buffer))) return NULL;
     struct wi_record *record = (struct wi_record *)buffer; /* the face is its first member, and none other is in use */
     if (WI_UNLIKELY(wi_word_state(wi_load(&record->word, acquire)) != WI_LEASED)) return NULL;
     return WI_LIKELY(wi_pool_of(record)->tier != NULL) ? record : NULL;

@@ -5,17 +5,17 @@
 
 #include <pthread.h>
 
-uint32_t wi_watching;
+uint32_t         wi_watching;
+_Atomic uint32_t wi_forked;
 
-static pthread_once_t   once = PTHREAD_ONCE_INIT;
-static _Atomic uint32_t forked;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static void start(void)
 {
     uint32_t watch = 0;
     if (wi_settings()->check >= 2) watch |= WI_WATCH_FACES;
     if (wi_settings()->leaks) watch |= WI_WATCH_SITES;
-    wi_watching |= watch;
+    wi_watching = watch;
 }
 
 void wi_watch_start(void)
@@ -51,12 +51,11 @@ int wi_watch_release(const void *lease, struct wi_record **out)
 
 int wi_process_check(void)
 {
-    WI_ENSURE(!wi_load(&forked, relaxed), FORKED, .detail = "a forked child may only exec");
+    WI_ENSURE(!wi_load(&wi_forked, relaxed), FORKED, .detail = "a forked child may only exec");
     return 0;
 }
 
 void wi_process_forked(void)
 {
-    wi_store(&forked, 1, relaxed);
-    wi_watching |= WI_WATCH_FORKED;
+    wi_store(&wi_forked, 1, relaxed);
 }

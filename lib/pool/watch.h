@@ -14,10 +14,12 @@
 #include "pool/record.h"
 #include "sync/records.h"
 
-/* Nonzero: leases take the long path. Set once, before the first pool, and in a forked child, which has one thread then. */
+/* Nonzero: leases take the long path. Set once, before the first pool. */
 extern uint32_t wi_watching;
+/* 1: this process is a forked child. */
+extern _Atomic uint32_t wi_forked;
 
-enum { WI_WATCH_FACES = 1, WI_WATCH_SITES = 2, WI_WATCH_FORKED = 4 };
+enum { WI_WATCH_FACES = 1, WI_WATCH_SITES = 2 };
 
 /* Read the settings; the first runtime does. Thread: any. */
 void wi_watch_start(void);
