@@ -10,8 +10,8 @@
  *     fault_sweep [--part driver|lost|load|memory|system] [--only call] [--stride n] [--verbose]
  *                 [--plant leak|object|reuse|silence]      a bug that it must find
  *
- * A few minutes for everything; --stride 5 takes every fifth use, and of a driver call's results one in turn. Children do the work, because a lost device and a
- * driver that did not load stay so. Exit code: 0 all is well, 1 a promise was broken.
+ * A few minutes for everything; --stride 5 takes every fifth use, and of a driver call's results one in turn.
+ * Children do the work, because a lost device and a driver that did not load stay so. Exit code: 0 all is well, 1 a promise was broken.
  */
 #include "fault_cycle.h"
 #include "fault_system.h"

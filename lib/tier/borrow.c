@@ -124,7 +124,7 @@ static inline void show(const struct wi_tier *tier, const struct borrow *borrow,
 
 /*
  * Most borrows: to read, no stream, of a lease that needs no closer look, in a tier that suits, and no move between B1
- * and B4. Calls nothing, so nothing is saved on the stack. False: the long way.
+ * and B4. Calls nothing, but for uneven slabs, so that little is saved on the stack. False: the long way.
  */
 static inline bool borrow_at_once(const struct borrow *borrow, enum weir_where where, struct weir_view *out)
 {
