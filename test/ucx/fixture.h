@@ -5,6 +5,8 @@
 
 #include "pool/fixture.h"
 
+#include "base/atomic.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <weir/ucx.h>
@@ -83,6 +85,19 @@ static inline struct weir_buffer *lease(struct side *side, int fill)
 static inline void finish(struct weir_ucx_transfer *transfer)
 {
     ok(weir_ucx_wait(transfer, SOON_NS, NULL));
+}
+
+/* What a transfer's callback has told: how often, and its latest error. */
+struct told {
+    _Atomic int count, err;
+};
+
+static inline void on_done(void *ctx, int err, int32_t status)
+{
+    struct told *told = ctx;
+    (void)status;
+    if (err < 0) wi_store(&told->err, err, relaxed);
+    (void)wi_add(&told->count, 1, release);
 }
 
 #endif

@@ -137,18 +137,6 @@ Test(ucx_faults, no_memory)
     cr_assert_eq(sweep(UCP_RKEY_PACK), 2);
 }
 
-struct told {
-    _Atomic int count, err;
-};
-
-static void on_done(void *ctx, int err, int32_t status)
-{
-    struct told *told = ctx;
-    (void)status;
-    if (err < 0) wi_store(&told->err, err, relaxed);
-    (void)wi_add(&told->count, 1, release);
-}
-
 /* Sends that nobody receives hold one buffer as often as can be; the next is refused, and nothing else is harmed. */
 Test(ucx_faults, a_buffer_with_all_its_holds_in_flight)
 {

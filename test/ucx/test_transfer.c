@@ -2,8 +2,6 @@
 /* Put, get, send and receive between two engines: bytes arrive, buffers are guarded, what is wrong is named. */
 #include "ucx/fixture.h"
 
-#include "base/atomic.h"
-
 #include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
@@ -93,18 +91,6 @@ Test(ucx_transfer, messages_find_their_tag)
     for (int i = 1; i < 3; i++) ok(weir_buffer_release(into[i]));
     close_side(&other);
     close_side(&one);
-}
-
-struct told {
-    _Atomic int count, err;
-};
-
-static void on_done(void *ctx, int err, int32_t status)
-{
-    struct told *told = ctx;
-    (void)status;
-    if (err < 0) wi_store(&told->err, err, relaxed);
-    (void)wi_add(&told->count, 1, release);
 }
 
 Test(ucx_transfer, ends_by_callback_or_eventfd)
