@@ -519,7 +519,7 @@ static bool is_met(void *arg)
 int weir_ucx_connect(struct weir_ucx *ucx, const char *address, uint16_t port, uint64_t deadline_ns,
                      struct weir_ucx_peer **out)
 {
-    int fd;
+    int fd = -1;
     WI_UNCANCELLABLE;
     WU_ENSURE(ucx && address && out, INVAL, .detail = "ucx, address or out is NULL");
     WI_TRY(dial(address, port, deadline_ns, &fd));
@@ -602,7 +602,7 @@ static int expose_locked(struct weir_ucx_peer *peer, struct weir_slice part,
                          struct weir_ucx_ref *out)
 {
     struct weir_ucx    *ucx = peer->ucx;
-    struct wu_exposure *place;
+    struct wu_exposure *place = NULL;
     WU_ENSURE(wi_load(&peer->state, relaxed) == WU_PEER_ALIVE, PEER, .driver_code = peer->status,
               .detail = "the peer has failed, or has gone");
     uint64_t base =

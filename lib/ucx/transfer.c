@@ -303,7 +303,7 @@ static void end_at_once_locked(struct begin *begin, struct weir_ucx_transfer *tr
 
 static int start_locked(struct begin *begin, struct weir_ucx_transfer **out)
 {
-    struct weir_ucx_transfer *transfer;
+    struct weir_ucx_transfer *transfer = NULL;
     struct weir_ucx_peer     *peer = begin->peer;
     struct weir_ucx          *ucx = peer->ucx;
     if (begin->ref && wi_load(&peer->state, relaxed) == WU_PEER_ALIVE)

@@ -62,6 +62,71 @@ Test(ucx_refuse, a_wrong_secret_is_counted_and_logged_once)
     weir_log_set(NULL, NULL);
 }
 
+/* ---- somebody between the two ---- */
+
+struct between {
+    int      listening;
+    uint16_t port;
+    size_t   altered; /* of the proof, counted from the end of the connector's frame */
+};
+
+static void receive_all(int fd, unsigned char *into, size_t bytes)
+{
+    cr_assert_eq(recv(fd, into, bytes, MSG_WAITALL), (ssize_t)bytes);
+}
+
+/* One frame, whose length stands in its third word. */
+static void pass_on(int from, int to, const size_t *altered)
+{
+    unsigned char frame[8192];
+    uint32_t      bytes;
+    receive_all(from, frame, 16);
+    memcpy(&bytes, frame + 8, sizeof bytes);
+    cr_assert(bytes >= 16 && bytes <= sizeof frame);
+    receive_all(from, frame + 16, bytes - 16);
+    if (altered) frame[bytes - 1 - *altered] ^= 1;
+    cr_assert_eq(send(to, frame, bytes, MSG_NOSIGNAL), (ssize_t)bytes);
+}
+
+static void *stand_between(void *arg)
+{
+    const struct between *between = arg;
+    int                   connector = accept(between->listening, NULL, NULL);
+    int                   listener = raw_connection(between->port);
+    cr_assert_geq(connector, 0);
+    pass_on(listener, connector, NULL);
+    pass_on(connector, listener, &between->altered);
+    drain_until_closed(listener); /* and so is its answer, if it gave one */
+    (void)close(connector);
+    return NULL;
+}
+
+/* Each byte of a proof counts, and each byte that it is about: the last and the first of its 32, and the last of the address before it. */
+Test(ucx_refuse, one_bit_is_altered_on_the_way)
+{
+    static const size_t altered[] = {0, 16, 31, 32};
+    struct sockaddr_in  address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t           bytes = sizeof address;
+    pthread_t           thread;
+    struct between      between = {.listening = socket(AF_INET, SOCK_STREAM, 0)};
+    cr_assert_eq(bind(between.listening, (struct sockaddr *)&address, sizeof address), 0);
+    cr_assert_eq(listen(between.listening, 1), 0);
+    cr_assert_eq(getsockname(between.listening, (struct sockaddr *)&address, &bytes), 0);
+    open_side(&one, WEIR_OPTS(ucx, .secret = SECRET), WEIR_UCX_PUT);
+    open_side(&other, WEIR_OPTS(ucx, .secret = SECRET), 0);
+    ok(weir_ucx_listen(one.ucx, "127.0.0.1", 0, &between.port));
+    for (size_t i = 0; i < sizeof altered / sizeof *altered; i++) {
+        between.altered = altered[i];
+        cr_assert_eq(pthread_create(&thread, NULL, stand_between, &between), 0);
+        answers(weir_ucx_connect(other.ucx, "127.0.0.1", ntohs(address.sin_port), SOON_NS, &other.peer), PEER);
+        pthread_join(thread, NULL);
+        cr_assert_eq(ucx_stats(one.ucx).refused_secret, i + 1, "with byte %zu from the end altered", altered[i]);
+    }
+    (void)close(between.listening);
+    close_side(&other);
+    close_side(&one);
+}
+
 Test(ucx_refuse, garbage_is_counted_and_closed)
 {
     static const char http[] = "GET / HTTP/1.1\r\nHost: here\r\n\r\n";
