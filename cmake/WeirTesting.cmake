@@ -14,6 +14,8 @@
 #   weir_plain_test(<test name> <stress name> [TIMEOUT seconds] [SERIAL]
 #                   [LABELS ...] [ARGS ...])
 #       runs a stress program as a test; its exit code decides.
+#   weir_shared_libraries(<variable>)
+#       the shared libraries that this build makes, as files: libweir, and those that stand on it.
 #
 # TIMEOUT is 60 if not given, and for a quiet machine. SERIAL: no other test runs meanwhile.
 
@@ -93,4 +95,14 @@ function(weir_plain_test name program)
     set_property(GLOBAL PROPERTY WEIR_PLAIN_${name} stress_${program} ${arg_ARGS})
     weir_test_properties(${name} ${arg_TIMEOUT} plain ${arg_LABELS})
     set_tests_properties(${name} PROPERTIES RUN_SERIAL ${arg_SERIAL})
+endfunction()
+
+function(weir_shared_libraries out)
+    set(files $<TARGET_FILE:weir>)
+    foreach(library weir_heap weir_ucx)
+        if(TARGET ${library})
+            list(APPEND files $<TARGET_FILE:${library}>)
+        endif()
+    endforeach()
+    set(${out} ${files} PARENT_SCOPE)
 endfunction()

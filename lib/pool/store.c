@@ -107,7 +107,6 @@ void wi_store_zero(struct wi_store *store)
     wi_store(&store->stat.lane_hits, 0, relaxed);
     wi_store(&store->stat.commons_hits, 0, relaxed);
     wi_store(&store->stat.steal_hits, 0, relaxed);
-    wi_store(&store->stat.slow_slot_hits, 0, relaxed);
     wi_store(&store->handoffs, 0, relaxed);
     wi_store(&store->stat.timeouts, 0, relaxed);
     wi_store(&store->stat.misuses, 0, relaxed);

@@ -142,7 +142,7 @@ struct wi_store {
 
     /* Statistics; all off the hit path. */
     struct {
-        _Atomic uint64_t misses, lane_hits, commons_hits, steal_hits, slow_slot_hits;
+        _Atomic uint64_t misses, lane_hits, commons_hits, steal_hits;
         _Atomic uint64_t timeouts, misuses, lies, ungiven, grants, revokes;
     } stat WI_CACHELINE;
     struct wi_histogram acquire;
