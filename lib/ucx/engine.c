@@ -169,7 +169,9 @@ unsigned wu_progress_locked(struct weir_ucx *ucx)
 
 unsigned wu_spin_locked(struct weir_ucx *ucx)
 {
-    unsigned done = wu_workers_progress_locked(ucx, PROGRESS_MAX, false);
+    /* One call for each: whoever spins begins the next transfer when one has ended. While answers of the peer stream in there is always
+     * more to do, and to go on until there is none is to let the peer run dry meanwhile. */
+    unsigned done = wu_workers_progress_locked(ucx, 1, false);
     return done + wu_peers_settle_locked(ucx);
 }
 
