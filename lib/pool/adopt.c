@@ -13,7 +13,7 @@ static bool is_idle(const struct wi_record *record)
     const struct wi_stream *stream = record->object;
     if (wi_word_state(wi_load(&record->word, acquire)) != WI_GONE) return false;
     if (wi_pool_of(record)->kind == WI_POOL_EVENTS || !stream) return true;
-    return wi_load(&stream->gone, acquire) && wi_stream_drained(stream);
+    return wi_stream_drained(stream);
 }
 
 static struct wi_record *find_idle_locked(struct weir_pool *pool)

@@ -107,7 +107,8 @@ void weir_pool_destroy(struct weir_pool *pool)
     if (wi_process_check() < 0) return;
     wi_runtime_remove_pool(pool->rt, pool);
     size_t out = wi_pool_close(pool);
-    if (out > 0) wi_log(WARN, "pool", "%s closed with %zu leases out; they are freed as they come home", pool->name, out);
+    if (out > 0)
+        wi_log(WARN, "pool", "%s closed with %zu leases out; they are freed as they come home", pool->name, out);
     wi_runtime_bury_pool(pool->rt, pool);
 }
 

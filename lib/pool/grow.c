@@ -179,7 +179,7 @@ int wi_pool_grow_locked(struct weir_pool *pool, size_t count, weir_progress_fn *
 
 /* ---- shrinking ---- */
 
-bool wi_pool_divert(void *ctx, struct wi_record *record)
+void wi_pool_divert(void *ctx, struct wi_record *record)
 {
     struct weir_pool *pool = ctx;
     uint64_t          word = wi_load(&record->word, relaxed);
@@ -187,7 +187,6 @@ bool wi_pool_divert(void *ctx, struct wi_record *record)
     while (!wi_cas(&record->word, &word, wi_word_with(word, WI_GONE), seq_cst)) {}
     wi_sub(&pool->total, 1, release);
     wi_kick(&pool->context->monitor);
-    return true;
 }
 
 /* Take what is free and at home; the rest comes by divert. */
@@ -221,8 +220,7 @@ static size_t still_out(const struct wi_stretch *stretch)
  */
 static bool may_leave(const struct wi_stretch *stretch, size_t total, size_t buffers)
 {
-    size_t blocks = stretch->slab->blocks;
-    return stretch->next && total >= blocks && total - blocks >= buffers;
+    return stretch->next && total >= buffers && total - buffers >= stretch->slab->blocks;
 }
 
 size_t wi_pool_shrink_locked(struct weir_pool *pool, size_t buffers)

@@ -21,7 +21,7 @@ uint64_t wi_pool_retire_bytes_locked(struct weir_pool *pool, const struct wi_bud
 size_t wi_pool_settle_locked(struct weir_pool *pool);
 /* pre: every object is GONE or QUARANTINED, and an epoch has passed. Stretches with quarantined objects stay mapped. */
 void wi_pool_free_stretches(struct weir_pool *pool);
-/* wi_store_owner.divert: takes a free or retiring record that the caller owns out of the pool. True: taken. */
-bool wi_pool_divert(void *ctx, struct wi_record *record);
+/* wi_store_owner.divert: takes a free or retiring record that the caller owns out of the pool. */
+void wi_pool_divert(void *ctx, struct wi_record *record);
 
 #endif

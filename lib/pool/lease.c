@@ -55,7 +55,6 @@ int wi_lease_open(const struct weir_pool *pool)
 int wi_lease_release(const void *lease, enum wi_pool_kind kind)
 {
     struct wi_record *record;
-    if (!lease) return 0;
     WI_TRY(lease_record(lease, kind, &record));
     if (wi_bias_release(record)) return 0;
     int err = wi_load(&record->attention, relaxed) ? wi_pool_release_attentive(record) : wi_store_release(record);

@@ -35,7 +35,7 @@ static inline struct wi_record *wi_lease_tiered(struct weir_buffer *buffer)
 /* May leases be given? Fails: CLOSED, DEVICE, FORKED. */
 int wi_lease_open(const struct weir_pool *pool);
 
-/* Release of any kind; see weir_buffer_release(). */
+/* Release of any kind but NULL; see weir_buffer_release(). */
 int wi_lease_release(const void *lease, enum wi_pool_kind kind);
 
 /* After a driver call answered `err` on an issuing path: if the device is lost, let the keeper declare it. Returns err. */

@@ -288,8 +288,9 @@ static void bring_home(struct weir_pool *pool, struct wi_record *record)
     uint32_t attention = wi_and(&record->attention, ~ends, relaxed);
     if (attention & WI_ATTENTION_SCRUB) memset(record->face.host, 0, record->face.bytes);
     if (pool->hooks.released) pool->hooks.released(pool, record);
-    if ((attention & WI_ATTENTION_DIVERT) && wi_pool_divert(pool, record)) return;
-    if (wi_is_keeper) {
+    if (attention & WI_ATTENTION_DIVERT) {
+        wi_pool_divert(pool, record);
+    } else if (wi_is_keeper) {
         wi_store_publish_lane(&pool->store, record, WI_RETIRING);
     } else {
         (void)wi_store_publish(&pool->store, record, WI_RETIRING);

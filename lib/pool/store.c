@@ -251,8 +251,8 @@ static struct wi_record *lease(struct wi_store *store, struct wi_record *record)
 {
     uint64_t word = wi_load(&record->word, relaxed);
     wi_assert((word & (WI_STATE_MASK | WI_HOME)) == WI_FREE);
-    if (WI_UNLIKELY(wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT) && store->owner.divert &&
-        store->owner.divert(store->owner.ctx, record)) {
+    if (WI_UNLIKELY(wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT)) {
+        store->owner.divert(store->owner.ctx, record);
         if (store->headroom) wi_sub(&store->available, 1, relaxed);
         return NULL;
     }
@@ -389,7 +389,6 @@ int wi_store_acquire_slow(struct wi_store *store, const struct wi_ask *ask, stru
         }
         if (!record && store->headroom) {
             /* Somebody may have queued and found no permit meanwhile: he must hear of this one. */
-            /* unreached: the permit's object is in another thread's hand; the schedule `headroom` is not counted. */
             wi_queue_unpermit(store, 1);
             if (wi_load(&store->gate, seq_cst) & WI_GATE_QUEUED) wi_store_serve(store);
         }
@@ -507,11 +506,11 @@ void wi_store_sweep(struct wi_store *store)
     for (int64_t todo = wi_store_elsewhere(store); todo > 0; todo--) {
         wi_queue_enter(store);
         struct wi_record *record = pull_locked(store);
-        if (record) {
-            bool diverted = (wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT) &&
-                            store->owner.divert && store->owner.divert(store->owner.ctx, record);
-            if (diverted && store->headroom) wi_sub(&store->available, 1, relaxed);
-            if (!diverted) put_commons(store, record);
+        if (record && wi_load(&record->attention, relaxed) & WI_ATTENTION_DIVERT) {
+            store->owner.divert(store->owner.ctx, record);
+            if (store->headroom) wi_sub(&store->available, 1, relaxed);
+        } else if (record) {
+            put_commons(store, record);
         }
         wi_queue_leave(store);
     }

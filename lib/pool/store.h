@@ -95,8 +95,8 @@ struct wi_store_owner {
     void (*starved)(void *ctx); /* little or nothing is free: grow if you may */
     void (*contend)(void *ctx, uint32_t priority); /* an acquire of this class waits */
     void (*kick)(void *ctx);   /* the keeper should call wi_store_serve() soon, or the collector collect; wait-free */
-    /* Is this free record to leave the store? True: the owner has taken it. Caller owns the record. */
-    bool (*divert)(void *ctx, struct wi_record *record);
+    /* Take a free record that is marked DIVERT; the caller owns it. May be NULL where no record is ever marked so. */
+    void (*divert)(void *ctx, struct wi_record *record);
     void  *ctx;
 };
 

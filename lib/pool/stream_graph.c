@@ -52,8 +52,10 @@ int weir_graph_forget(struct weir_graph *graph)
 void weir_graph_destroy(struct weir_graph *graph)
 {
     struct wi_stream *held;
-    if (!graph || weir_graph_forget(graph) < 0) return;
-    if (graph_of(graph, &held) >= 0) (void)wi_adopt_end(held);
+    struct wi_reaper  reaper = {.home = wi_pool_home};
+    if (!graph || graph_of(graph, &held) < 0) return;
+    wi_stream_pass(held, &reaper);
+    (void)wi_adopt_end(held);
 }
 
 int weir_stream_capture_into(struct weir_stream *given, struct weir_graph *graph)

@@ -46,10 +46,7 @@ static void read_info(const struct wi_record *record, struct weir_stream_info *o
         .priority = wi_load(&stream->priority, relaxed),
         .flags = (is_shared(pool) ? WEIR_STREAM_IS_SHARED : 0) | (stream->adopted ? WEIR_STREAM_IS_ADOPTED : 0),
     };
-    if (out->state == WEIR_STREAM_ACQUIRED) {
-        uint64_t now_ns = weir_clock_ns();
-        out->active_ns += now_ns > acquired_ns ? now_ns - acquired_ns : 0;
-    }
+    if (out->state == WEIR_STREAM_ACQUIRED) out->active_ns += weir_clock_ns() - acquired_ns;
     out->active_average_ns = out->acquires ? out->active_ns / out->acquires : 0;
 }
 

@@ -72,7 +72,7 @@ int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask, uint64_t dea
     for (uint32_t i = 0; i < streams; i++) {
         struct wi_stream *stream = wi_load(&context->stream[i], acquire);
         uint64_t          tick;
-        if (!stream || (class_mask && !(class_mask >> stream->stream_class & 1))) continue;
+        if (class_mask && !(class_mask >> stream->stream_class & 1)) continue;
         WI_TRY(wi_issue_fence(stream, &tick));
         WI_TRY(wi_stream_wait(stream, tick, deadline_ns));
     }
