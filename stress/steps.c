@@ -49,6 +49,7 @@ static void check(int holds, const char *what)
 static struct weir_runtime *rt;
 static struct weir_pool    *pool;
 static struct weir_buffer  *buffer;
+static struct weir_event   *event;
 static unsigned             done, refused;
 
 static struct weir_pool_stats stats_of(void)
@@ -101,6 +102,27 @@ static void is_home_once(void)
     check(stats_of().free == 1, "the buffer came home");
 }
 
+static void take_event(void)
+{
+    check(weir_event_acquire(rt, 0, WEIR_NOW, &event) == 0, "an event is there for the next");
+}
+
+static void release_event(void)
+{
+    int err = weir_event_release(event);
+    check(err == 0 || err == WEIR_ENOTLEASED, "an event's release answers 0 or NOTLEASED");
+    done += err == 0;
+    refused += err < 0;
+}
+
+static void event_is_home_once(void)
+{
+    struct weir_pool_stats stats = {.struct_size = sizeof stats};
+    check(done == 1 && refused == 1, "of two releases of one lease one is refused");
+    check(weir_event_stats_read(rt, &stats) == 0 && stats.leased == 0 && stats.free == stats.total, "the event came home");
+    check(weir_buffer_release(buffer) == 0, "the buffer, too");
+}
+
 static void is_quarantined(void)
 {
     check(done == 1 && refused == 0, "one release of one lease");
@@ -120,6 +142,7 @@ static const struct pair {
     {"a release, and a hold that is lost", hold_once, release, lose, is_quarantined},
     {"a hold that is lost, and a release", hold_once, lose, release, is_quarantined},
     {"a release, and another of the same lease", nothing, release, release, is_home_once},
+    {"an event's release, and another of the same lease", take_event, release_event, release_event, event_is_home_once},
 };
 
 static void set_up(void)

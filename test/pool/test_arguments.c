@@ -3,11 +3,14 @@
 #include "pool/fixture.h"
 
 #include "base/alloc.h"
+#include "sync/records.h"
 
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <weir/async.h>
 #include <weir/cuda.h>
+#include <weir/tier.h>
 
 static struct weir_runtime *rt;
 static struct weir_pool    *pool;
@@ -99,6 +102,88 @@ Test(arguments, of_pools_and_buffers)
     close_all();
 }
 
+/* A record that is handed out and in no pool yet, and one of another kind. */
+Test(arguments, a_record_of_no_pool_is_no_buffer)
+{
+    enum { MORE = 4096 }; /* than lie between others, so that the last one is new */
+    struct wi_record_range  range;
+    struct weir_buffer_info info = {.struct_size = sizeof info};
+    open_all();
+    ok(wi_records_reserve(MORE, &range));
+    const char *last = (const char *)range.base + (MORE - 1) * WI_RECORD_BYTES;
+    cr_assert(wi_record_valid(last));
+    answers(weir_buffer_info_read((const void *)last, &info), FOREIGN);
+    wi_records_return(&range);
+    answers(weir_buffer_info_read((const void *)event, &info), FOREIGN);
+    ok(weir_buffer_info_read(buffer, &info));
+    close_all();
+}
+
+Test(arguments, of_tiered_buffers)
+{
+    struct weir_pool   *tiered;
+    struct weir_buffer *moving;
+    open_all();
+    ok(weir_tier_create(rt,
+                        WEIR_OPTS(tier, .buffer_bytes = 4096, .buffers_max = 2, .pinned_buffers = 1,
+                                  .flags = WEIR_TIER_MANUAL),
+                        &tiered));
+    ok(weir_buffer_acquire(tiered, WEIR_NOW, &moving));
+    answers(weir_pool_clear(tiered), KIND);
+    answers(weir_stream_sync((void *)moving, WEIR_NOW), KIND);
+    answers(weir_event_query((void *)moving), KIND);
+    ok(weir_buffer_release(moving));
+    weir_pool_destroy(tiered);
+    close_all();
+}
+
+/* Behind a buffer is the rest of its stride, behind the last one the rest of the page: they are nobody's. */
+Test(arguments, addresses_between_buffers_are_nobodys)
+{
+    struct weir_pool   *odd;
+    struct weir_buffer *one;
+    open_all();
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 1000, .buffers_min = 3), &odd));
+    ok(weir_buffer_acquire(odd, WEIR_NOW, &one));
+    ok(weir_buffer_find(rt, (char *)one->host + 999, &other));
+    cr_assert_eq(other->host, one->host);
+    answers(weir_buffer_find(rt, (char *)one->host + 1000, &other), NOENT);
+    ok(weir_buffer_release(one));
+    weir_pool_destroy(odd);
+    close_all();
+}
+
+Test(arguments, each_dtype_has_a_name_and_a_size)
+{
+    static const struct {
+        const char *name;
+        size_t      bytes;
+    } known[] = {{"none", 0},     {"bool", 1},    {"uint8", 1},       {"int8", 1},
+                 {"uint16", 2},   {"int16", 2},   {"uint32", 4},      {"int32", 4},
+                 {"uint64", 8},   {"int64", 8},   {"float16", 2},     {"bfloat16", 2},
+                 {"float32", 4},  {"float64", 8}, {"float8_e4m3", 1}, {"float8_e5m2", 1},
+                 {"complex64", 8}};
+    for (uint32_t dtype = 0; dtype < sizeof known / sizeof known[0]; dtype++) {
+        cr_expect_str_eq(weir_dtype_name(dtype), known[dtype].name);
+        cr_expect_eq(weir_dtype_bytes(dtype), known[dtype].bytes, "%s", known[dtype].name);
+    }
+    cr_expect_str_eq(weir_dtype_name(sizeof known / sizeof known[0]), "unknown");
+    cr_expect_eq(weir_dtype_bytes(sizeof known / sizeof known[0]), 0);
+}
+
+/* Its record stays, and says that nobody has it. */
+Test(arguments, a_shared_stream_is_nobodys_after_its_runtime)
+{
+    struct weir_stream *shared;
+    open_all();
+    ok(weir_stream_share(rt, WEIR_STREAM_COMM, &shared));
+    ok(weir_stream_sync(shared, WEIR_FOREVER));
+    ok(weir_stream_release(shared));
+    close_all();
+    answers(weir_stream_sync(shared, WEIR_NOW), NOTLEASED);
+    answers(weir_stream_release(shared), NOTLEASED);
+}
+
 /* What makes an allocation when it is first done: it fails with the allocation, and goes well afterwards. */
 #define NEEDS_MEMORY(call)                                                                         \
     do {                                                                                           \
@@ -175,6 +260,7 @@ Test(arguments, of_streams_and_events)
     answers(weir_stream_acquire_with(rt, NULL, WEIR_NOW, NULL), INVAL);
     answers(weir_stream_acquire_with(NULL, NULL, WEIR_NOW, &got), INVAL);
     answers(weir_stream_clear_affinity(NULL), INVAL);
+    answers(weir_stream_set_affinity(NULL, WEIR_AFFINITY_ON), INVAL);
     answers(weir_stream_share(NULL, WEIR_STREAM_COMPUTE, &got), INVAL);
     answers(weir_stream_share(rt, WEIR_STREAM_COMPUTE, NULL), INVAL);
     answers(weir_stream_share(rt, 0, &got), INVAL);
@@ -206,6 +292,8 @@ Test(arguments, of_streams_and_events)
     answers(weir_graph_retain(graph, NULL), INVAL);
     answers(weir_stream_capture_into(NULL, graph), INVAL);
     weir_graph_destroy(graph);
+    weir_graph_destroy((void *)stream); /* is none */
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
     ok(weir_stream_release(NULL));
     ok(weir_event_release(NULL));
     answers(weir_stream_release((void *)event), KIND);
@@ -257,6 +345,7 @@ Test(arguments, in_a_forked_child_each_call_says_so)
         TOLD(weir_buffers_acquire(pool, 2, WEIR_NOW, two));
         TOLD(weir_buffers_acquire_some(pool, 2, two));
         TOLD(weir_buffers_release(&buffer, 1));
+        TOLD(weir_buffers_release(&buffer, 1)); /* without lease faces the first has made it free */
         TOLD(weir_buffer_acquire_async(pool, NULL, WEIR_FOREVER, on_acquired, NULL, &request));
         TOLD(weir_buffer_hold(buffer));
         TOLD(weir_buffer_unhold(buffer));

@@ -4,6 +4,8 @@
 
 #include "base/alloc.h"
 #include "base/atomic.h"
+#include "pool/grow.h"
+#include "sync/records.h"
 #include "sync/thread.h"
 
 #include <pthread.h>
@@ -416,4 +418,101 @@ Test(shrink, address_lookup_beside_it_is_safe)
     pthread_join(thread, &hits);
     cr_assert_gt((uintptr_t)hits, 0);
     close_pool();
+}
+
+/* A hundredth of four is nothing, and one more is what was asked for. */
+Test(grow, by_one_at_least)
+{
+    struct weir_buffer *buffer[6];
+    rt = make_runtime();
+    ok(weir_pool_create(rt,
+                        WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 4, .buffers_max = 6,
+                                  .grow_factor_percent = 101, .grow_cooldown_ns = 1),
+                        &pool));
+    for (int i = 0; i < 6; i++) ok(weir_buffer_acquire(pool, WEIR_FOREVER, &buffer[i]));
+    cr_assert_eq(pool_stats(pool).total, 6);
+    cr_assert_eq(pool_stats(pool).grows, 2);
+    ok(weir_buffers_release(buffer, 6));
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+static int grow_by(size_t count)
+{
+    pthread_mutex_lock(&pool->lock);
+    int err = wi_pool_grow_locked(pool, count, NULL);
+    pthread_mutex_unlock(&pool->lock);
+    return err;
+}
+
+/* More than there is room for: as far as it goes, and that may be nowhere. */
+Test(grow, no_further_than_the_most)
+{
+    open_pool(2, 4);
+    ok(grow_by(100));
+    cr_assert_eq(pool_stats(pool).total, 4);
+    ok(grow_by(1));
+    cr_assert_eq(pool_stats(pool).total, 4);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+Test(shrink, to_more_than_there_are_is_nothing)
+{
+    open_pool(2, 8);
+    ok(weir_pool_reserve(pool, 6));
+    ok(weir_pool_trim(pool, 1000, WEIR_NOW));
+    ok(weir_pool_trim(pool, SIZE_MAX, WEIR_NOW));
+    cr_assert_eq(pool_stats(pool).total, 6);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+/*
+ * A release has seen that its buffer's stretch is on its way out, and demand comes back before it has done what follows
+ * from that: the buffer ends up outside of a stretch that stays. The monitor puts it back.
+ */
+Test(shrink, what_leaves_a_moment_too_late_comes_back)
+{
+    struct weir_buffer *buffer[4];
+    open_pool(2, 4);
+    ok(weir_pool_reserve(pool, 4));
+    ok(weir_buffers_acquire(pool, 4, WEIR_NOW, buffer));
+    answers(weir_pool_trim(pool, 2, WEIR_NOW), TIMEDOUT);
+    ok(grow_by(1)); /* nothing has left yet, so all that it does is to keep the stretch */
+    struct wi_record *late = NULL;
+    for (int i = 0; i < 4; i++) {
+        struct wi_record *record = wi_record_plain(buffer[i], NULL);
+        if (!late &&
+            record->object == pool->stretches) { /* of the youngest stretch, which was to go */
+            late = record;
+        } else {
+            ok(weir_buffer_release(buffer[i]));
+        }
+    }
+    cr_assert_not_null(late);
+    wi_store(&late->word, (wi_load(&late->word, relaxed) & ~(uint64_t)WI_STATE_MASK) | WI_RETIRING,
+             seq_cst);
+    wi_pool_divert(pool, late); /* the rest of that release */
+    eventually(pool_stats(pool).free == 4);
+    assert_law(pool);
+    ok(weir_buffers_acquire(pool, 4, WEIR_FOREVER, buffer));
+    ok(weir_buffers_release(buffer, 4));
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
+/* Made, and not yet seen by the keeper: it goes with the pool. */
+Test(grow, what_is_fresh_is_freed_with_the_pool)
+{
+    struct weir_runtime_stats stats = {.struct_size = sizeof stats};
+    rt = make_runtime();
+    for (int i = 0; i < 50; i++) {
+        ok(weir_pool_create(
+            rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1, .buffers_max = 64), &pool));
+        ok(grow_by(63));
+        weir_pool_destroy(pool);
+    }
+    eventually(weir_runtime_stats_read(rt, &stats) == 0 && stats.pinned_bytes == 0);
+    weir_runtime_destroy(rt);
 }

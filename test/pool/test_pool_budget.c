@@ -118,6 +118,35 @@ Test(budget, where_pinning_fails_pageable_is_for_who_accepts_it)
     weir_runtime_destroy(rt);
 }
 
+/* A pool may have memory of two budgets. Each takes back only what was charged to it, and counts only that. */
+Test(budget, a_trim_of_one_kind_leaves_the_other_alone)
+{
+    struct weir_buffer *buffer[4];
+    open_runtime();
+    struct wi_device *device = wi_context_of(rt)->device;
+    if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    struct wi_emu_fault fault = {.op = WI_EMU_HOST_REGISTER, .nth = 1, .code = WEIR_ENOSYS};
+    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    fault.op = WI_EMU_HOST_ALLOC;
+    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = MIB, .buffers_min = 2, .buffers_max = 4,
+                                      .flags = WEIR_POOL_PAGEABLE_OK), &pool));
+    ok(weir_pool_reserve(pool, 4)); /* it knows now what it can have */
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PINNED), 2 * MIB);
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PAGEABLE), 2 * MIB);
+    answers(weir_runtime_trim(rt, WEIR_MEMORY_PINNED, 0, WEIR_FOREVER), BUSY);
+    cr_assert_eq(pool_stats(pool).total, 4, "the other budget's memory went");
+    ok(weir_buffers_acquire(pool, 4, WEIR_NOW, buffer));
+    answers(weir_pool_trim(pool, 2, WEIR_NOW), TIMEDOUT); /* that is on its way out now ... */
+    answers(weir_runtime_trim(rt, WEIR_MEMORY_PINNED, 0, WEIR_FOREVER), BUSY); /* ... which helps this budget nothing */
+    ok(weir_buffers_release(buffer, 4));
+    ok(weir_runtime_trim(rt, WEIR_MEMORY_PAGEABLE, 0, WEIR_FOREVER));
+    cr_assert_eq(pool_stats(pool).total, 2);
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PINNED), 2 * MIB);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
 /* To 512 bytes, and the whole to pages; never to a power of two. */
 Test(size, is_exact)
 {

@@ -458,3 +458,62 @@ Test(adopt, letting_an_event_go_waits_for_a_query)
     ok(weir_stream_release(stream));
     close_all();
 }
+
+/* The end of a lost device leaves a stream that has failed with nothing under way: its place is given to nobody. */
+Test(adopt, the_place_of_a_failed_stream_is_not_given_again)
+{
+    struct weir_stream *stream, *none;
+    open_all(WEIR_OPTS(runtime, .streams_adopted_max = 2));
+    void *handle = make_handle(rt);
+    stream = adopt(handle);
+    struct wi_stream *inner = wi_record_plain(stream, NULL)->object;
+    ok(weir_stream_disown(stream));
+    eventually(class_stats(rt, WEIR_STREAM_ADOPTED).total == 0);
+    wi_abandon(inner);
+    stream = adopt(handle);
+    cr_assert_neq(wi_record_plain(stream, NULL)->object, inner);
+    ok(weir_stream_delay(stream, 1000));
+    ok(weir_stream_sync(stream, WEIR_FOREVER));
+    answers(weir_stream_adopt(rt, handle, &none), EXCEEDS);
+    ok(weir_stream_disown(stream));
+    drop_handle(rt, handle);
+    close_all();
+}
+
+static _Atomic uint32_t go_on;
+
+static void wait_for_it(void *ctx)
+{
+    (void)ctx;
+    while (!wi_load(&go_on, acquire)) nanosleep(&(struct timespec){.tv_nsec = 100000}, NULL);
+}
+
+static bool is_used(const struct weir_buffer *buffer)
+{
+    struct weir_buffer_info info = {.struct_size = sizeof info};
+    ok(weir_buffer_info_read(buffer, &info));
+    return info.state == WEIR_BUFFER_COPYING;
+}
+
+/* Who looks at a buffer asks the device about adopted streams too, and records nothing on them. */
+Test(adopt, a_look_at_a_buffer_sees_its_use)
+{
+    struct weir_buffer *buffer;
+    open_all(NULL);
+    void               *handle = make_handle(rt);
+    struct weir_stream *stream = adopt(handle);
+    struct wi_stream   *inner = wi_record_plain(stream, NULL)->object;
+    ok(weir_buffer_acquire(pool, WEIR_NOW, &buffer));
+    ok(weir_stream_call(stream, wait_for_it, NULL));
+    ok(weir_buffer_guard(buffer, stream));
+    uint64_t open = wi_load(&inner->open, relaxed);
+    cr_assert(is_used(buffer));
+    cr_assert_eq(wi_load(&inner->open, relaxed), open);
+    wi_store(&go_on, 1, release);
+    eventually(!is_used(buffer));
+    cr_assert_eq(wi_load(&inner->open, relaxed), open);
+    ok(weir_buffer_release(buffer));
+    ok(weir_stream_disown(stream));
+    drop_handle(rt, handle);
+    close_all();
+}

@@ -79,6 +79,11 @@ Test(stream_cuda, raw_handles_are_the_drivers_and_cover_what_is_launched_on_them
     struct weir_stream *stream = acquire_stream(rt, WEIR_STREAM_HIGH), *next;
     ok(weir_stream_delay(stream, 1000));
     ok(weir_stream_cuda(stream, &raw));
+    uint64_t            records = driver.fake.calls("cuEventRecord");
+    struct CUstream_st *again = NULL;
+    ok(weir_stream_cuda(stream, &again)); /* it is known outside already */
+    cr_assert_eq(again, raw);
+    cr_assert_eq(driver.fake.calls("cuEventRecord"), records);
     cr_assert_eq(driver.stream_priority(raw, &priority), WI_CU_SUCCESS);
     cr_assert_eq(stream_info(stream).priority, priority);
     ok(weir_event_acquire(rt, 0, WEIR_NOW, &event));
@@ -134,6 +139,11 @@ static void *use_anothers(void *stream)
     return (void *)(intptr_t)weir_stream_delay(stream, 1000);
 }
 
+static void *sync_all(void *runtime)
+{
+    return (void *)(intptr_t)weir_runtime_sync(runtime, 0, WEIR_FOREVER);
+}
+
 /* 0x2 is another stream to each thread, so its ticks would be in no order. */
 Test(stream_cuda, default_streams)
 {
@@ -153,7 +163,14 @@ Test(stream_cuda, default_streams)
     cr_assert_eq(pthread_create(&thread, NULL, use_anothers, legacy), 0);
     pthread_join(thread, &answer);
     cr_assert_eq((int)(intptr_t)answer, 0);
+    uint64_t records = driver.fake.calls("cuEventRecord");
+    cr_assert_eq(pthread_create(&thread, NULL, sync_all, rt), 0);
+    pthread_join(thread, &answer);
+    cr_assert_eq((int)(intptr_t)answer, 0, "another thread's sync of all passes over it");
+    cr_assert_eq(driver.fake.calls("cuEventRecord"), records + 1,
+                 "only the legacy stream's end was recorded");
     ok(weir_runtime_sync(rt, 0, WEIR_FOREVER));
+    cr_assert_eq(driver.fake.calls("cuEventRecord"), records + 3);
     ok(weir_buffer_release(buffer));
     ok(weir_stream_disown(legacy));
     ok(weir_stream_disown(mine));

@@ -227,9 +227,14 @@ Test(graph, misuse_is_named)
     /* A graph that has ended while a stream names it keeps nothing, also when its place has gone to another. */
     ok(weir_stream_capture_into(stream, graph));
     weir_graph_destroy(graph);
-    ok(weir_graph_create(rt, &second));
     wi_emu_capture_begin(emu, handle);
     every_call_answers(WEIR_ECAPTURE);
+    ok(weir_graph_create(rt, &second));
+    every_call_answers(WEIR_ECAPTURE);
+    ok(weir_stream_capture_into(stream, second));
+    ok(weir_stream_capture_into(stream, NULL));
+    every_call_answers(WEIR_ECAPTURE);
+    cr_assert_eq(captured(), 0, "something got into the graph");
     wi_emu_capture_end(emu, handle);
     weir_graph_destroy(second);
     ok(weir_buffer_release(buffer));
