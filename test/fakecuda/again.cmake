@@ -17,6 +17,7 @@ set(left_out
     "^device\\.abi_check" "opens no device"
     "^memory\\." "brings devices of its own"
     "^stress\\.(slabs|first_use)" "brings devices of its own, or opens none"
+    "^pool\\.(store|ticks)$" "opens no device"
     "^(tools\\.blocks|stress\\.tiered)$" "looks into device memory from the host, which the double does not show"
     "^fuzz\\." "names the host backend itself, or opens no device"
     "^ucx\\." "is about UCX, which moves host memory here whatever the backend"

@@ -82,7 +82,7 @@ static __attribute__((noinline)) struct weir_buffer *lose_one(struct weir_pool *
     return buffer;
 }
 
-Test(runtime, a_leak_is_reported_with_its_call_site)
+static void lose_one_and_be_told(void)
 {
     struct weir_pool *pool;
     cr_assert_eq(setenv("WEIR_LEAKS", "1", 1), 0);
@@ -99,6 +99,18 @@ Test(runtime, a_leak_is_reported_with_its_call_site)
     uintptr_t site = (uintptr_t)strtoull(at + strlen("was acquired at "), NULL, 16);
     cr_assert(site > (uintptr_t)lose_one && site < (uintptr_t)lose_one + 4096, "%s", told);
     answers(weir_buffer_release(buffer), CLOSED);
+}
+
+Test(runtime, a_leak_is_reported_with_its_call_site)
+{
+    lose_one_and_be_told();
+}
+
+/* The two ways to watch are apart: a site needs no lease faces. */
+Test(runtime, a_leak_is_reported_with_its_call_site_unchecked)
+{
+    cr_assert_eq(setenv("WEIR_CHECK", "0", 1), 0);
+    lose_one_and_be_told();
 }
 
 Test(runtime, idle_it_wakes_nobody)
