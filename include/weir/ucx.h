@@ -97,8 +97,8 @@ WEIR_UCX_API void weir_ucx_destroy(struct weir_ucx *ucx);
  * Pools may give it back after weir_ucx_destroy(), and keep it until then; what is asked for after that is answered CLOSED, or NOMEM
  * where UCX has none (over shared memory, /dev/shm is full).
  *
- * UCX makes a slab under the engine's lock, which holds the engine up by about 0.5 s a GiB: no heartbeat is sent meanwhile, so
- * the stall_ns of its peers must be longer than the largest slab takes.
+ * UCX takes about 0.5 s for a GiB. The engine goes on meanwhile, unless UCX was built without threads (Debian's has them): then
+ * it is held up, no heartbeat is sent, and the stall_ns of its peers must be longer than the largest slab takes.
  *
  * Progress: wait-free.  Owner: the engine; not used for new pools after weir_ucx_destroy().  Fails: never.
  */

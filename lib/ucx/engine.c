@@ -112,6 +112,16 @@ void wu_unlock_quiet(struct weir_ucx *ucx)
     if (told) wu_wake(ucx);
 }
 
+void wu_context_lock(struct weir_ucx *ucx)
+{
+    if (!ucx->context_alone) wu_lock(ucx);
+}
+
+void wu_context_unlock(struct weir_ucx *ucx)
+{
+    if (!ucx->context_alone) wu_unlock_quiet(ucx);
+}
+
 void wu_signal(int fd)
 {
     uint64_t one = 1;
@@ -353,12 +363,15 @@ static int open_ucx(struct weir_ucx *ucx)
     wu_segments_sweep();
     ucs_status_t  status = ucp_config_read(NULL, NULL, &config);
     if (status != UCS_OK) return ucx_failed("ucp_config_read", status);
-    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME,
+    ucp_params_t params = {.field_mask = UCP_PARAM_FIELD_FEATURES | UCP_PARAM_FIELD_NAME | UCP_PARAM_FIELD_MT_WORKERS_SHARED,
                            .features = UCP_FEATURE_RMA | UCP_FEATURE_TAG | UCP_FEATURE_WAKEUP,
+                           .mt_workers_shared = 1,
                            .name = "weir"};
+    ucp_context_attr_t attributes = {.field_mask = UCP_ATTR_FIELD_THREAD_MODE};
     status = ucp_init(&params, config, &ucx->context);
     ucp_config_release(config);
     if (status != UCS_OK) return ucx_failed("ucp_init", status);
+    ucx->context_alone = ucp_context_query(ucx->context, &attributes) == UCS_OK && attributes.thread_mode == UCS_THREAD_MODE_MULTI;
     WI_TRY(wu_memory_begin(ucx));
     return wu_worker_try(ucx);
 }

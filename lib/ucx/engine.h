@@ -190,6 +190,7 @@ struct weir_ucx {
 
     pthread_mutex_t lock;
     ucp_context_h   context;
+    bool            context_alone; /* UCX guards its context itself: calls on it need no lock of ours */
     struct wu_memory *memory; /* what weir_ucx_memory() gives */
     char            workers_mark; /* its address marks a worker's event in poll_fd */
 
@@ -231,6 +232,12 @@ void  wu_lock(struct weir_ucx *ucx);
 void  wu_unlock(struct weir_ucx *ucx);
 /* As wu_unlock(), without calling anybody's function: for slab hooks, which run under locks of the runtime. */
 void  wu_unlock_quiet(struct weir_ucx *ucx);
+/*
+ * Around calls on UCX's context that map memory, keys and all. They take as long as the memory is large, so the engine goes on
+ * meanwhile; where UCX was built without threads it must not, and the engine's lock is taken.
+ */
+void  wu_context_lock(struct weir_ucx *ucx);
+void  wu_context_unlock(struct weir_ucx *ucx);
 /* UCX's progress, of the warm workers or of all, and what follows from it. Returns how much was done. */
 unsigned wu_spin_locked(struct weir_ucx *ucx);
 unsigned wu_progress_locked(struct weir_ucx *ucx);

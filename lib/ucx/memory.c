@@ -57,15 +57,16 @@ static int take_locked(struct wu_memory *memory, size_t bytes, struct wu_piece *
 {
     struct weir_ucx *ucx = memory->ucx;
     WU_ENSURE(ucx, CLOSED, .detail = "the engine that the memory comes from has ended");
-    wu_lock(ucx);
+    wu_context_lock(ucx);
     int err = map(memory->context, bytes, piece);
-    if (err >= 0) {
-        piece->next = memory->pieces;
-        memory->pieces = piece;
-        ucx->stat.registrations++;
-    }
+    wu_context_unlock(ucx);
+    WI_TRY(err);
+    wu_lock(ucx);
+    piece->next = memory->pieces;
+    memory->pieces = piece;
+    ucx->stat.registrations++;
     wu_unlock_quiet(ucx);
-    return err;
+    return 0;
 }
 
 static int take(void *ctx, const struct weir_memory_request *request, void **out)
@@ -96,11 +97,13 @@ static void give(void *ctx, void *address, size_t bytes)
     struct wu_piece *piece = *link;
     wu_require(piece);
     *link = piece->next;
-    if (memory->context) (void)ucp_mem_unmap(memory->context, piece->memory);
     if (ucx) {
         ucx->stat.unregistrations++;
         wu_unlock_quiet(ucx);
+        wu_context_lock(ucx);
     }
+    if (memory->context) (void)ucp_mem_unmap(memory->context, piece->memory);
+    if (ucx) wu_context_unlock(ucx);
     bool last = !ucx && !memory->pieces && memory->context;
     pthread_mutex_unlock(&memory->lock);
     wu_free(piece);

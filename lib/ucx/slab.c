@@ -48,7 +48,8 @@ void wu_slabs_announce_locked(struct weir_ucx_peer *peer)
     announce_all_locked(peer, peer->ucx->slabs);
 }
 
-static int map_locked(struct weir_ucx *ucx, struct wu_slab *slab, const struct weir_slab_info *info)
+/* Under the lock of the context. */
+static int map(struct weir_ucx *ucx, struct wu_slab *slab, const struct weir_slab_info *info)
 {
     ucp_mem_map_params_t params = {
         .field_mask = UCP_MEM_MAP_PARAM_FIELD_ADDRESS | UCP_MEM_MAP_PARAM_FIELD_LENGTH |
@@ -62,32 +63,26 @@ static int map_locked(struct weir_ucx *ucx, struct wu_slab *slab, const struct w
         (void)weir_runtime_info_read(ucx->rt, &runtime);
         if (!(runtime.flags & WEIR_INFO_DEVICE_IS_HOST)) params.memory_type = UCS_MEMORY_TYPE_CUDA;
     }
-    slab->memory = wu_memory_find_locked(ucx, slab->from, slab->bytes);
-    if (slab->memory) return 0;
     ucs_status_t status = ucp_mem_map(ucx->context, &params, &slab->memory);
     if (status != UCS_OK)
         return WU_FAIL(NOSYS, .call = "ucp_mem_map", .driver_code = status,
                        .detail = ucs_status_string(status), .wanted = slab->bytes);
     slab->registered = true;
-    ucx->stat.registrations++;
     return 0;
 }
 
-static void unmap_locked(struct weir_ucx *ucx, struct wu_slab *slab)
+static void unmap(struct weir_ucx *ucx, struct wu_slab *slab)
 {
-    if (!slab->registered) return;
-    (void)ucp_mem_unmap(ucx->context, slab->memory);
-    ucx->stat.unregistrations++;
+    if (slab->registered) (void)ucp_mem_unmap(ucx->context, slab->memory);
 }
 
-static int register_locked(struct weir_ucx *ucx, struct wu_slab *slab,
-                           const struct weir_slab_info *info)
+static int register_slab(struct weir_ucx *ucx, struct wu_slab *slab, const struct weir_slab_info *info)
 {
-    WI_TRY(map_locked(ucx, slab, info));
+    if (!slab->memory) WI_TRY(map(ucx, slab, info));
     ucs_status_t status = ucp_rkey_pack(ucx->context, slab->memory, &slab->key, &slab->key_bytes);
     if (status == UCS_OK && slab->key_bytes <= WU_FRAME_MAX / 2) return 0;
     if (status == UCS_OK) ucp_rkey_buffer_release(slab->key);
-    unmap_locked(ucx, slab);
+    unmap(ucx, slab);
     return WU_FAIL(NOSYS, .call = "ucp_rkey_pack", .driver_code = status,
                    .detail = "no key for other processes");
 }
@@ -103,18 +98,25 @@ static int on_commit(void *ctx, const struct weir_slab_info *info)
     slab->bytes = info->bytes;
     slab->access = offer->access;
     wu_lock(ucx);
-    int err = register_locked(ucx, slab, info);
-    if (err >= 0) {
-        slab->name = ++ucx->slab_names;
-        slab->next = ucx->slabs;
-        ucx->slabs = slab;
-        for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
-            if (wi_load(&peer->state, relaxed) == WU_PEER_ALIVE) announce_locked(peer, slab);
-        }
+    slab->memory = wu_memory_find_locked(ucx, slab->from, slab->bytes);
+    wu_unlock_quiet(ucx);
+    wu_context_lock(ucx);
+    int err = register_slab(ucx, slab, info);
+    wu_context_unlock(ucx);
+    if (err < 0) {
+        wu_free(slab);
+        return err;
+    }
+    wu_lock(ucx);
+    ucx->stat.registrations += slab->registered;
+    slab->name = ++ucx->slab_names;
+    slab->next = ucx->slabs;
+    ucx->slabs = slab;
+    for (struct weir_ucx_peer *peer = ucx->peers; peer; peer = peer->next) {
+        if (wi_load(&peer->state, relaxed) == WU_PEER_ALIVE) announce_locked(peer, slab);
     }
     wu_unlock_quiet(ucx);
-    if (err < 0) wu_free(slab);
-    return err;
+    return 0;
 }
 
 bool wu_slab_gone_locked(struct weir_ucx_peer *peer, uint64_t name)
@@ -189,9 +191,12 @@ static void on_decommit(void *ctx, const struct weir_slab_info *info)
     struct wu_slab **link = find_link(ucx, info->id);
     wu_require(*link == slab);
     *link = slab->next;
-    ucp_rkey_buffer_release(slab->key);
-    unmap_locked(ucx, slab);
+    ucx->stat.unregistrations += slab->registered;
     wu_unlock_quiet(ucx);
+    wu_context_lock(ucx);
+    ucp_rkey_buffer_release(slab->key);
+    unmap(ucx, slab);
+    wu_context_unlock(ucx);
     wu_free(slab);
 }
 

@@ -4,6 +4,7 @@
 #include "ucx/ucp_double.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -34,7 +35,7 @@ static bool arrives_by_itself(struct weir_buffer *target, struct weir_buffer *so
     memset(source->host, fill, source->bytes);
     ok(weir_ucx_expose(other.peer, weir_slice_all(target), &ref));
     ok(weir_ucx_put(one.peer, weir_slice_all(source), &ref, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &transfer));
-    bool by_itself = weir_ucx_wait(transfer, weir_deadline_after_ns(20000000), NULL) == 0;
+    bool by_itself = weir_ucx_wait(transfer, weir_deadline_after_ns(250000000), NULL) == 0;
     for (int err = by_itself ? 0 : WEIR_ETIMEDOUT; err == WEIR_ETIMEDOUT;) {
         cr_assert_geq(weir_ucx_progress(other.ucx), 0);
         err = weir_ucx_wait(transfer, weir_deadline_after_ns(1000000), NULL);
@@ -100,6 +101,67 @@ Test(ucx_memory, another_engine_registers_it_for_itself)
     cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 2);
     weir_ucx_destroy(second);
     cr_assert_eq(wi_load(&ucp_double.mappings, relaxed), 1);
+    close_side(&one);
+    assert_nothing_left();
+}
+
+/* ---- a slab takes as long as it is large: transfers go on meanwhile ---- */
+
+static _Atomic uint32_t mapping, landed;
+static _Atomic bool     was_in_time;
+
+/* UCX is at it until a transfer has landed, or for a minute. */
+static void map_slowly(void)
+{
+    uint64_t deadline_ns = weir_deadline_after_ns(60000000000);
+    wi_store(&mapping, 1, release);
+    while (!wi_load(&landed, acquire) && weir_clock_ns() < deadline_ns) (void)usleep(1000);
+    wi_store(&was_in_time, wi_load(&landed, acquire) != 0, relaxed);
+}
+
+static void *grow(void *pool)
+{
+    ok(weir_pool_reserve(pool, 8));
+    return NULL;
+}
+
+static void assert_goes_on_while_it_grows(struct weir_pool *pool)
+{
+    pthread_t thread;
+    wi_store(&mapping, 0, relaxed);
+    wi_store(&landed, 0, relaxed);
+    wi_store(&was_in_time, false, relaxed);
+    wi_store(&ucp_double.in_map, map_slowly, release);
+    cr_assert_eq(pthread_create(&thread, NULL, grow, pool), 0);
+    while (!wi_load(&mapping, acquire)) (void)usleep(1000);
+    wi_store(&ucp_double.in_map, NULL, relaxed);
+    struct weir_buffer       *source = lease(&one, 1), *target = lease(&other, 0);
+    struct weir_ucx_ref       ref;
+    struct weir_ucx_transfer *transfer;
+    ok(weir_ucx_expose(other.peer, weir_slice_all(target), &ref));
+    ok(weir_ucx_put(one.peer, weir_slice_all(source), &ref, WEIR_OPTS(ucx_transfer, .flags = WEIR_UCX_DELIVERED), &transfer));
+    ok(weir_ucx_wait(transfer, WEIR_FOREVER, NULL));
+    wi_store(&landed, 1, release);
+    ok(weir_ucx_conceal(other.peer, &ref));
+    ok(weir_buffer_release(source));
+    ok(weir_buffer_release(target));
+    pthread_join(thread, NULL);
+    cr_assert(wi_load(&was_in_time, relaxed), "the engine stood still until UCX had made the memory");
+}
+
+Test(ucx_memory, transfers_go_on_while_memory_is_made)
+{
+    struct weir_pool *plain;
+    open_mapped(&one, WEIR_OPTS(ucx, .secret = SECRET), 16);
+    open_mapped(&other, WEIR_OPTS(ucx, .secret = SECRET), 2);
+    meet(&one, &other);
+    ok(weir_pool_create(one.rt, WEIR_OPTS(pool, .buffer_bytes = BLOCK_BYTES, .buffers_min = 1, .buffers_max = 16), &plain));
+    ok(weir_ucx_offer(one.ucx, plain, WEIR_UCX_PUT));
+    assert_goes_on_while_it_grows(one.pool); /* allocated by UCX */
+    assert_goes_on_while_it_grows(plain);    /* registered */
+    cr_assert_eq(ucx_stats(one.ucx).registrations, 4);
+    weir_pool_destroy(plain);
+    close_side(&other);
     close_side(&one);
     assert_nothing_left();
 }

@@ -71,12 +71,21 @@ MAKES(WORKER_ADDRESS, addresses, ucp_worker_get_address, (ucp_worker_h worker, u
 ENDS(addresses, ucp_worker_release_address, (ucp_worker_h worker, ucp_address_t *address), worker, address)
 FAILS(WORKER_EFD, ucp_worker_get_efd, (ucp_worker_h worker, int *out), worker, out)
 FAILS(EP_CREATE, ucp_ep_create, (ucp_worker_h worker, const ucp_ep_params_t *params, ucp_ep_h *out), worker, params, out)
-MAKES(MEM_MAP, mappings, ucp_mem_map, (ucp_context_h context, const ucp_mem_map_params_t *params, ucp_mem_h *out), context, params, out)
 FAILS(MEM_QUERY, ucp_mem_query, (const ucp_mem_h memory, ucp_mem_attr_t *out), memory, out)
 MAKES(RKEY_PACK, keys, ucp_rkey_pack, (ucp_context_h context, ucp_mem_h memory, void **out, size_t *bytes), context, memory, out, bytes)
 ENDS(keys, ucp_rkey_buffer_release, (void *key), key)
 MAKES(RKEY_UNPACK, far_keys, ucp_ep_rkey_unpack, (ucp_ep_h ep, const void *key, ucp_rkey_h *out), ep, key, out)
 ENDS(far_keys, ucp_rkey_destroy, (ucp_rkey_h key), key)
+
+ucs_status_t ucp_mem_map(ucp_context_h context, const ucp_mem_map_params_t *params, ucp_mem_h *out)
+{
+    ucs_status_t (*real)(ucp_context_h, const ucp_mem_map_params_t *, ucp_mem_h *) =
+        (ucs_status_t(*)(ucp_context_h, const ucp_mem_map_params_t *, ucp_mem_h *))behind("ucp_mem_map");
+    void (*in_map)(void) = wi_load(&ucp_double.in_map, acquire);
+    if (in_map) in_map();
+    if (fails(UCP_MEM_MAP)) return UCS_ERR_NO_RESOURCE;
+    return counted(real(context, params, out), &ucp_double.mappings);
+}
 
 ucs_status_t ucp_mem_unmap(ucp_context_h context, ucp_mem_h memory)
 {

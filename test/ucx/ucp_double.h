@@ -33,6 +33,7 @@ struct ucp_double {
     _Atomic unsigned calls[UCP_CALLS];
     _Atomic unsigned fail_at[UCP_CALLS]; /* the call of that number; 0: none */
     _Atomic int      contexts, workers, addresses, mappings, keys, far_keys; /* made, and not ended */
+    void (*_Atomic in_map)(void); /* called inside ucp_mem_map() */
     void *_Atomic    newest;   /* worker */
     void *_Atomic    restless; /* its flush does not end */
 };
