@@ -45,6 +45,7 @@ struct wi_slab_hooks;
 struct wi_slab_opts {
     struct wi_device *device;
     struct wi_budget *budget;
+    struct wi_budget *fallback; /* charged instead where WI_SLAB_PAGEABLE_OK takes effect; NULL: `budget` stays charged */
     size_t            block_bytes; /* usable bytes of a block */
     size_t            blocks;
     uint32_t          memory;          /* enum weir_memory; 0: pinned */
@@ -112,8 +113,8 @@ struct wi_block {
  * wi_slab_create - make a slab
  *
  * Order: charge, map, bind, then for each chunk populate and register. WI_SLAB_PAGEABLE_OK: where
- * pinning is refused the slab becomes pageable, with a warning in the log; slab->memory tells. A
- * budget is hard: it is not a reason to fall back. Populating runs ahead of registering on threads
+ * pinning is refused the slab becomes pageable, with a warning in the log; slab->memory tells, and `fallback` is charged. A
+ * budget is hard: it is not a reason to fall back, nor is the other exceeded by it. Populating runs ahead of registering on threads
  * of its own.
  *
  * Memory of a source is given back whole, or stays whole: bytes abandoned are then all of the slab's.

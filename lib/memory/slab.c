@@ -71,6 +71,23 @@ static bool other_way_is_open(const struct wi_placing *placing)
            !wi_load(&placing->slab->device->lost, acquire);
 }
 
+/* Charged as what it is from here on. */
+static int become_pageable(const struct wi_placing *placing, int reason)
+{
+    struct wi_slab   *slab = placing->slab;
+    struct wi_budget *fallback = placing->opts->fallback;
+    if (fallback) {
+        WI_TRY(wi_budget_take(fallback, slab->map_bytes));
+        wi_budget_give(slab->budget, slab->charged_bytes);
+        slab->budget = fallback;
+        slab->charged_bytes = slab->map_bytes;
+    }
+    wi_log(WARN, "memory", "pinning %zu MiB failed (%s): the slab is pageable, and copies from it will be slower",
+           slab->map_bytes >> 20, weir_errname(reason));
+    slab->memory = WEIR_MEMORY_PAGEABLE;
+    return 0;
+}
+
 static int place_pinned(struct wi_placing *placing)
 {
     struct wi_slab *slab = placing->slab;
@@ -93,11 +110,7 @@ static int place_pinned(struct wi_placing *placing)
         }
     }
     if (err < 0 && other_way_is_open(placing) && (placing->opts->flags & WI_SLAB_PAGEABLE_OK)) {
-        wi_log(
-            WARN, "memory",
-            "pinning %zu MiB failed (%s): the slab is pageable, and copies from it will be slower",
-            slab->map_bytes >> 20, weir_errname(err));
-        slab->memory = WEIR_MEMORY_PAGEABLE;
+        WI_TRY(become_pageable(placing, err));
         placing->refused = false;
         err = wi_place_mapped(placing, false);
     }

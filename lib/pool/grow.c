@@ -51,6 +51,7 @@ static int make_stretch(struct weir_pool *pool, size_t count, weir_progress_fn *
     struct wi_slab_opts slab = {
         .device = pool->context->device,
         .budget = wi_context_budget(pool->context, memory),
+        .fallback = &pool->context->pageable,
         .block_bytes = pool->opts.buffer_bytes,
         .blocks = count,
         .memory = memory,

@@ -127,6 +127,7 @@ int weir_region_commit(struct weir_region *region, struct weir_extent extent)
     struct wi_slab_opts slab = {
         .device = region->context->device,
         .budget = wi_context_budget(region->context, region->memory),
+        .fallback = &region->context->pageable,
         .memory = region->memory,
         .flags = region->flags & WEIR_REGION_PAGEABLE_OK ? WI_SLAB_PAGEABLE_OK : 0,
         .numa_mask = region->numa_mask,

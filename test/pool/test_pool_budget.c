@@ -119,19 +119,46 @@ Test(budget, where_pinning_fails_pageable_is_for_who_accepts_it)
 }
 
 /* A pool may have memory of two budgets. Each takes back only what was charged to it, and counts only that. */
+/* The next slab is not pinned, in neither way. */
+static void refuse_to_pin(void)
+{
+    struct wi_emu      *emu = wi_host_emu(wi_context_of(rt)->device);
+    struct wi_emu_fault fault = {.op = WI_EMU_HOST_REGISTER, .nth = 1, .code = WEIR_ENOSYS};
+    cr_assert_eq(wi_emu_fault_set(emu, &fault), 0);
+    fault.op = WI_EMU_HOST_ALLOC;
+    cr_assert_eq(wi_emu_fault_set(emu, &fault), 0);
+}
+
+Test(budget, what_falls_back_is_charged_as_what_it_is)
+{
+    ok(weir_runtime_create(WEIR_OPTS(runtime, .pinned_bytes_max = 4 * MIB, .pageable_bytes_max = 2 * MIB), &rt));
+    if (wi_context_of(rt)->device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
+    refuse_to_pin();
+    answers(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = MIB, .buffers_min = 4, .flags = WEIR_POOL_PAGEABLE_OK), &pool), EXCEEDS);
+    assert_exceeds("pageable_bytes_max", "WEIR_PAGEABLE_BYTES_MAX", 2 * MIB);
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PINNED), 0);
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PAGEABLE), 0);
+    refuse_to_pin();
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = MIB, .buffers_min = 2, .flags = WEIR_POOL_PAGEABLE_OK), &pool));
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PINNED), 0);
+    cr_assert_eq(bytes_of(WEIR_MEMORY_PAGEABLE), 2 * MIB);
+    struct weir_pool *pinned;
+    ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = MIB, .buffers_min = 4), &pinned));
+    weir_pool_destroy(pinned);
+    weir_pool_destroy(pool);
+    weir_runtime_destroy(rt);
+}
+
 Test(budget, a_trim_of_one_kind_leaves_the_other_alone)
 {
     struct weir_buffer *buffer[4];
     open_runtime();
     struct wi_device *device = wi_context_of(rt)->device;
     if (device->ops != &wi_device_host) cr_skip_test("faults are the host backend's");
-    struct wi_emu_fault fault = {.op = WI_EMU_HOST_REGISTER, .nth = 1, .code = WEIR_ENOSYS};
-    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
-    fault.op = WI_EMU_HOST_ALLOC;
-    cr_assert_eq(wi_emu_fault_set(wi_host_emu(device), &fault), 0);
     ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = MIB, .buffers_min = 2, .buffers_max = 4,
                                       .flags = WEIR_POOL_PAGEABLE_OK), &pool));
-    ok(weir_pool_reserve(pool, 4)); /* it knows now what it can have */
+    refuse_to_pin();
+    ok(weir_pool_reserve(pool, 4));
     cr_assert_eq(bytes_of(WEIR_MEMORY_PINNED), 2 * MIB);
     cr_assert_eq(bytes_of(WEIR_MEMORY_PAGEABLE), 2 * MIB);
     answers(weir_runtime_trim(rt, WEIR_MEMORY_PINNED, 0, WEIR_FOREVER), BUSY);
