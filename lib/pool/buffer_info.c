@@ -57,7 +57,8 @@ static uint32_t public_state(struct wi_record *record)
 
 static bool stays(const struct weir_pool *pool, const struct wi_record *record)
 {
-    return pool->kind == WI_POOL_BUFFERS || pool->hooks.stays(record);
+    /* A stale handle's pool may be in the making: its kind is there before its hooks. */
+    return pool->kind == WI_POOL_BUFFERS || (pool->hooks.stays && pool->hooks.stays(record));
 }
 
 static void add_side(const struct wi_side *side, struct weir_buffer_info *info)

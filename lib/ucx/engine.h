@@ -119,7 +119,7 @@ struct weir_ucx_peer {
     bool                  answered;   /* our greeting is received and answered: UCX's connections stand */
     bool                  said_ready; /* the same of the other side, which has announced all that it offered */
     bool                  broken;     /* UCX has reported it; to be ended after progress */
-    bool                  gone_acked; /* scratch of wu_slab_withdraw() */
+    bool                  gone_acked; /* scratch of a slab that goes */
     uint32_t              uses;       /* transfers that have not ended */
     uint32_t              greeted;    /* step of the handshake */
 
@@ -233,8 +233,8 @@ void  wu_unlock(struct weir_ucx *ucx);
 /* As wu_unlock(), without calling anybody's function: for slab hooks, which run under locks of the runtime. */
 void  wu_unlock_quiet(struct weir_ucx *ucx);
 /*
- * Around calls on UCX's context that map memory, keys and all. They take as long as the memory is large, so the engine goes on
- * meanwhile; where UCX was built without threads it must not, and the engine's lock is taken.
+ * Around calls on UCX's context, which map and unmap memory and make its keys. They take as long as the memory is large, so the
+ * engine goes on meanwhile; where UCX was built without threads it must not, and the engine's lock is taken.
  */
 void  wu_context_lock(struct weir_ucx *ucx);
 void  wu_context_unlock(struct weir_ucx *ucx);

@@ -431,7 +431,7 @@ Test(grow, by_one_at_least)
                         &pool));
     for (int i = 0; i < 6; i++) ok(weir_buffer_acquire(pool, WEIR_FOREVER, &buffer[i]));
     cr_assert_eq(pool_stats(pool).total, 6);
-    cr_assert_eq(pool_stats(pool).grows, 2);
+    eventually(pool_stats(pool).grows == 2); /* counted after its buffer is there */
     ok(weir_buffers_release(buffer, 6));
     weir_pool_destroy(pool);
     weir_runtime_destroy(rt);
