@@ -5,11 +5,14 @@
  * Imitates a server that loads and unloads models: each team has a leader that makes a pool, now and then on a
  * new runtime, and members that use it hard. Then the leader takes all buffers but those that some members keep, and
  * when every other member waits inside acquire, it destroys the pool, or the runtime. Who waits must be told CLOSED;
- * who holds a lease releases it afterwards, and its memory must still be there; nobody's memory is lost.
+ * who holds a lease releases it afterwards, and its memory must still be there; nobody's memory is lost. A runtime, with
+ * leases out or without, is destroyed while others sync it: they are told CLOSED, or that the work is done.
  *
  * Run for 3 s as a smoke test, 5 min before a merge, 1 h under ThreadSanitizer before a release.
  */
 #include "harness.h"
+
+#include "pool/context.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -40,7 +43,7 @@ struct team {
     _Atomic uint32_t     ready;   /* members that hold what they keep */
 };
 
-static _Atomic uint64_t pools, runtimes, told_closed, late_releases, leases;
+static _Atomic uint64_t pools, runtimes, told_closed, late_releases, leases, syncs;
 
 static void use_hard(struct stress_thread *self, struct team *team)
 {
@@ -134,6 +137,45 @@ static void wait_until_asleep(struct weir_pool *pool, uint64_t waiting)
     } while (stats.waiting < waiting);
 }
 
+/* Those that sync a runtime while it ends. */
+struct syncers {
+    pthread_t            thread[2];
+    struct weir_runtime *rt;
+    _Atomic uint32_t     returned;
+};
+
+static void *sync_all(void *arg)
+{
+    struct syncers *syncers = arg;
+    int             err = weir_runtime_sync(syncers->rt, 0, WEIR_FOREVER);
+    stress_require(err == 0 || err == WEIR_ECLOSED, "a sync was told %s", weir_errname(err));
+    wi_add(&syncers->returned, 1, seq_cst);
+    return NULL;
+}
+
+static void destroy_beside_syncs(struct weir_runtime *rt)
+{
+    struct syncers syncers = {.rt = rt};
+    for (int at = 0; at < 2; at++)
+        stress_require(pthread_create(&syncers.thread[at], NULL, sync_all, &syncers) == 0, "a thread");
+    while (wi_load(&wi_context_of(rt)->syncs, seq_cst) + wi_load(&syncers.returned, seq_cst) < 2) stress_sleep_ns(MS / 20);
+    weir_runtime_destroy(rt);
+    for (int at = 0; at < 2; at++) pthread_join(syncers.thread[at], NULL);
+    wi_add(&syncs, 2, relaxed);
+}
+
+/* Nothing is leased: its streams are freed. */
+static void end_runtime_at_work(struct stress_thread *self)
+{
+    struct weir_runtime *rt;
+    struct weir_stream  *stream;
+    stress_ok(weir_runtime_create(NULL, &rt));
+    stress_ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_FOREVER, &stream));
+    stress_ok(weir_stream_delay(stream, stress_below(self, 2 * MS)));
+    stress_ok(weir_stream_release(stream));
+    destroy_beside_syncs(rt);
+}
+
 static void end_once(struct stress_thread *self, struct team *team)
 {
     struct weir_buffer *held[2 * MEMBERS];
@@ -166,7 +208,7 @@ static void end_once(struct stress_thread *self, struct team *team)
     pthread_barrier_wait(&team->met);
     wait_until_asleep(team->pool, MEMBERS - kept);
     if (!team->runtime_too) weir_pool_destroy(team->pool);
-    if (team->runtime_too) weir_runtime_destroy(team->rt);
+    if (team->runtime_too) destroy_beside_syncs(team->rt);
     pthread_barrier_wait(&team->met);
     for (size_t at = 0; at < rest; at++) {
         stress_put(self, held[at]);
@@ -177,6 +219,7 @@ static void end_once(struct stress_thread *self, struct team *team)
     wi_add(&late_releases, rest, relaxed);
     pthread_barrier_wait(&team->met);
     if (team->runtime_too) {
+        end_runtime_at_work(self);
         team->rt = NULL;
     } else {
         wait_for_memory(team->rt);
@@ -213,5 +256,6 @@ int main(int count, char **words)
     stress_note("leases", (double)wi_load(&leases, relaxed));
     stress_note("told_closed", (double)wi_load(&told_closed, relaxed));
     stress_note("late_releases", (double)wi_load(&late_releases, relaxed));
+    stress_note("syncs", (double)wi_load(&syncs, relaxed));
     return stress_end();
 }

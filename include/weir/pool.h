@@ -403,7 +403,7 @@ WEIR_API int weir_buffer_wanted(struct weir_buffer *buffer);
 /*
  * weir_buffer_sync - wait until no device work marked so far uses the buffer
  *
- * Thread: the holder of the lease.  Progress: blocks until deadline_ns.  Fails: TIMEDOUT, DEVICE, CAPTURE, NOTLEASED.
+ * Thread: the holder of the lease.  Progress: blocks until deadline_ns.  Fails: TIMEDOUT, DEVICE, CAPTURE, NOTLEASED, CLOSED.
  */
 WEIR_API WEIR_MUST_CHECK int weir_buffer_sync(struct weir_buffer *buffer, uint64_t deadline_ns);
 

@@ -160,7 +160,7 @@ WEIR_API WEIR_MUST_CHECK int weir_region_mark(struct weir_region *region, struct
  */
 WEIR_API WEIR_MUST_CHECK int weir_region_query(struct weir_region *region, struct weir_mark mark);
 
-/* weir_region_sync - wait until the device has passed the mark. Progress: blocks until deadline_ns. Fails: TIMEDOUT, DEVICE, INVAL. */
+/* weir_region_sync - wait until the device has passed the mark. Progress: blocks until deadline_ns. Fails: TIMEDOUT, DEVICE, INVAL, CLOSED. */
 WEIR_API WEIR_MUST_CHECK int weir_region_sync(struct weir_region *region, struct weir_mark mark, uint64_t deadline_ns);
 
 /*

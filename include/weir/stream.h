@@ -212,7 +212,7 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_download_batch(struct weir_stream     *
  *
  * Covers what was launched through a raw handle, too.
  * Progress: sleeps until deadline_ns; the keeper asks the driver, with pauses.
- * Fails:    TIMEDOUT, DEVICE, NOTLEASED, CAPTURE.
+ * Fails:    TIMEDOUT, DEVICE, NOTLEASED, CAPTURE, CLOSED (the runtime ended before the work).
  */
 WEIR_API WEIR_MUST_CHECK int weir_stream_sync(struct weir_stream *stream, uint64_t deadline_ns);
 
@@ -244,7 +244,8 @@ WEIR_API WEIR_MUST_CHECK int weir_stream_delay(struct weir_stream *stream, uint6
  * weir_runtime_sync - wait for all streams whose class bit (1 << class) is set; 0: all
  *
  * Shared streams belong to their class.
- * Progress: sleeps until deadline_ns.  Fails: TIMEDOUT, DEVICE, CAPTURE (a stream is being captured), INVAL, FORKED.
+ * Progress: sleeps until deadline_ns.
+ * Fails:    TIMEDOUT, DEVICE, CAPTURE (a stream is being captured), INVAL, FORKED, CLOSED (the runtime ended before the work).
  */
 WEIR_API WEIR_MUST_CHECK int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask,
                                                uint64_t deadline_ns);
@@ -280,7 +281,8 @@ WEIR_API WEIR_MUST_CHECK int weir_event_query(struct weir_event *event);
 /*
  * weir_event_sync - wait until the point has passed
  *
- * Progress: sleeps until deadline_ns.  Fails: TIMEDOUT, INVAL (never recorded), NOTLEASED, DEVICE.
+ * Progress: sleeps until deadline_ns.
+ * Fails:    TIMEDOUT, INVAL (never recorded), NOTLEASED, DEVICE, CLOSED (the runtime ended before it passed).
  */
 WEIR_API WEIR_MUST_CHECK int weir_event_sync(struct weir_event *event, uint64_t deadline_ns);
 

@@ -23,12 +23,16 @@ int wi_poll_wait(struct wi_context *context, void *event, uint64_t deadline_ns)
             return WI_FAIL(TIMEDOUT, .detail = "the event had not passed");
     }
     int result = poll->result;
-    if (result < 0) (void)WI_FAIL_BLAMED(DEVICE, &poll->blame, .detail = "the work before the event failed");
+    if (result == WEIR_ECLOSED) {
+        (void)WI_FAIL(CLOSED, .detail = "the runtime has ended, and the event had not passed");
+    } else if (result < 0) {
+        result = WI_FAIL_BLAMED(DEVICE, &poll->blame, .detail = "the work before the event failed");
+    }
     wi_free(poll);
-    return result < 0 ? WEIR_EDEVICE : 0;
+    return result;
 }
 
-bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
+static void take_new(struct wi_context *context, struct wi_poll **list)
 {
     struct wi_poll *fresh = wi_exchange(&context->polls, NULL, acquire); /* order(poll) */
     while (fresh) {
@@ -37,6 +41,39 @@ bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
         *list = fresh;
         fresh = next;
     }
+}
+
+/* pre: the request is in no list. */
+static void tell(struct wi_poll *poll, int result)
+{
+    uint32_t waiting = WI_POLL_WAITING;
+    poll->result = result;
+    /*
+     * The waiter may free the request as soon as the word says DONE, so the wake may hit a word that is no
+     * futex any more: a spurious wake, which every sleeper in weir allows for.
+     */
+    _Atomic uint32_t *word = &poll->word;
+    if (wi_cas(word, &waiting, WI_POLL_DONE, acq_rel)) {
+        wi_futex_wake(word, 1);
+    } else {
+        (void)wi_load(word, acquire); /* a failed compare-and-swap orders nothing: the waiter has let go */
+        wi_free(poll);
+    }
+}
+
+void wi_poll_end(struct wi_context *context, struct wi_poll **list)
+{
+    take_new(context, list);
+    while (*list) {
+        struct wi_poll *poll = *list;
+        *list = poll->next;
+        tell(poll, WEIR_ECLOSED);
+    }
+}
+
+bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
+{
+    take_new(context, list);
     if (!*list) return false;
     pthread_mutex_lock(&context->poll_lock);
     struct wi_poll **link = list;
@@ -53,20 +90,8 @@ bool wi_poll_keep(struct wi_context *context, struct wi_poll **list)
             continue;
         }
         *link = poll->next;
-        poll->result = err;
         if (err < 0) wi_blame_keep(&poll->blame);
-        uint32_t waiting = WI_POLL_WAITING;
-        /*
-         * The waiter may free the request as soon as the word says DONE, so the wake may hit a word that is no
-         * futex any more: a spurious wake, which every sleeper in weir allows for.
-         */
-        _Atomic uint32_t *word = &poll->word;
-        if (wi_cas(word, &waiting, WI_POLL_DONE, acq_rel)) {
-            wi_futex_wake(word, 1);
-        } else {
-            (void)wi_load(word, acquire); /* a failed compare-and-swap orders nothing: the waiter has let go */
-            wi_free(poll);
-        }
+        tell(poll, err);
     }
     pthread_mutex_unlock(&context->poll_lock);
     return *list != NULL;

@@ -23,10 +23,12 @@ struct wi_poll {
 
 enum { WI_POLL_WAITING = 0, WI_POLL_DONE, WI_POLL_GIVEN_UP };
 
-/* Sleep until the event has passed. Fails: TIMEDOUT, DEVICE, NOMEM. */
+/* Sleep until the event has passed. Fails: TIMEDOUT, DEVICE, NOMEM, CLOSED. */
 int wi_poll_wait(struct wi_context *context, void *event, uint64_t deadline_ns);
 
 /* The keeper: take new requests into *list and ask the driver about each. Returns true while any is pending. */
 bool wi_poll_keep(struct wi_context *context, struct wi_poll **list);
+/* No keeper any more: who waits still is told CLOSED. */
+void wi_poll_end(struct wi_context *context, struct wi_poll **list);
 
 #endif

@@ -3,6 +3,7 @@
 #include "pool/current.h"
 #include "pool/stream_issue.h"
 #include "pool/watch.h"
+#include "sync/futex.h"
 
 int weir_stream_wait_event(struct weir_stream *given, struct weir_event *event_lease)
 {
@@ -63,12 +64,9 @@ int weir_stream_query(struct weir_stream *given)
     return err == WEIR_EAGAIN ? err : wi_issue_failed(context, err);
 }
 
-int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask, uint64_t deadline_ns)
+static int sync_streams(struct wi_context *context, uint32_t class_mask, uint64_t deadline_ns)
 {
-    WI_ENSURE(rt, INVAL, .detail = "runtime is NULL");
-    WI_TRY(wi_process_check());
-    struct wi_context *context = wi_context_of(rt);
-    uint32_t           streams = wi_load(&context->streams, acquire);
+    uint32_t streams = wi_load(&context->streams, acquire);
     for (uint32_t i = 0; i < streams; i++) {
         struct wi_stream *stream = wi_load(&context->stream[i], acquire);
         uint64_t          tick;
@@ -77,4 +75,25 @@ int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask, uint64_t dea
         WI_TRY(wi_stream_wait(stream, tick, deadline_ns));
     }
     return 0;
+}
+
+int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask, uint64_t deadline_ns)
+{
+    WI_ENSURE(rt, INVAL, .detail = "runtime is NULL");
+    WI_TRY(wi_process_check());
+    struct wi_context *context = wi_context_of(rt);
+    wi_add(&context->syncs, 1, relaxed);
+    int err = sync_streams(context, class_mask, deadline_ns);
+    /* order(syncs): seq_cst, then `closed`; pairs with wi_syncs_end(). Nothing but the context is touched after it. */
+    if (wi_sub(&context->syncs, 1, seq_cst) == 1 && wi_load(&context->closed, seq_cst) >= 2)
+        wi_futex_wake(&context->syncs, INT32_MAX);
+    return err;
+}
+
+void wi_syncs_end(struct wi_context *context)
+{
+    uint32_t streams = wi_load(&context->streams, acquire);
+    for (uint32_t i = 0; i < streams; i++) wi_stream_wake(wi_load(&context->stream[i], acquire));
+    for (uint32_t inside; (inside = wi_load(&context->syncs, seq_cst)) != 0;) /* order(syncs) */
+        (void)wi_futex_wait(&context->syncs, inside, WEIR_FOREVER);
 }

@@ -221,9 +221,9 @@ void wi_stream_watch(struct wi_stream *stream)
     if (!wi_exchange(&stream->armed, 1, seq_cst)) wi_kick(&stream->context->keeper);
 }
 
-static void wake_sleepers(struct wi_stream *stream)
+void wi_stream_wake(struct wi_stream *stream)
 {
-    /* order(advanced): after `passed` or `failed`; pairs with the loads in wi_stream_wait(). */
+    /* order(advanced): after `passed`, `failed` or the context's `closed`; pairs with the loads in wi_stream_wait(). */
     wi_add(&stream->advanced, 1, seq_cst);
     if (wi_load(&stream->sleepers, seq_cst)) wi_futex_wake(&stream->advanced, INT32_MAX);
 }
@@ -237,7 +237,7 @@ static void fail_stream(struct wi_stream *stream, const char *what)
     if (!wi_exchange(&stream->failed, 1, acq_rel))
         wi_log(ERROR, "pool", "stream %u: %s failed; its buffers in flight are quarantined: %s", stream->number, what,
                text);
-    wake_sleepers(stream);
+    wi_stream_wake(stream);
     wi_store(&stream->armed, 1, seq_cst);
     wi_kick(&stream->context->keeper);
 }
@@ -314,10 +314,11 @@ int wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns
     while (true) {
         uint32_t seen = wi_load(&stream->advanced, seq_cst); /* order(advanced) */
         if (wi_load(&stream->passed, acquire) >= tick) break;
-        if (wi_load(&stream->failed, acquire)) {
+        if (wi_load(&stream->failed, acquire))
             err = WI_FAIL_BLAMED(DEVICE, &stream->blame, .detail = "work on the stream failed");
-            break;
-        }
+        else if (wi_load(&stream->context->closed, acquire) >= 2)
+            err = WI_FAIL(CLOSED, .detail = "the runtime has ended, and device work was still pending");
+        if (err < 0) break;
         close_for_sleeper(stream, tick);
         if (!wi_exchange(&stream->armed, 1, seq_cst)) wi_kick(&stream->context->keeper);
         if (wi_futex_wait(&stream->advanced, seen, deadline_ns) == -ETIMEDOUT) {
@@ -526,7 +527,7 @@ static void advance_locked(struct wi_stream *stream, uint64_t tick, struct wi_re
     (void)recycle_locked(stream);
     for (uint64_t done = from + 1; done <= tick; done++)
         send_home_locked(stream, &stream->bucket[done % WI_BUCKETS], reaper);
-    wake_sleepers(stream);
+    wi_stream_wake(stream);
 }
 
 static uint64_t quarantine_list_locked(struct wi_stream *stream, struct wi_record **list)
@@ -597,7 +598,7 @@ static void reap_locked(struct wi_stream *stream, struct wi_reaper *reaper, bool
     send_home_locked(stream, &stream->ready, reaper);
     query_locked(stream, reaper, all);
     /* A closer that was slow to publish held slots back, and a sleeper may have found no room for his tick. */
-    if (recycle_locked(stream)) wake_sleepers(stream);
+    if (recycle_locked(stream)) wi_stream_wake(stream);
     if (wi_load(&stream->failed, acquire)) { /* order(tick-failed) */
         harvest_locked(stream);
         send_home_locked(stream, &stream->ready, reaper);
@@ -690,7 +691,7 @@ void wi_stream_pass(struct wi_stream *stream, struct wi_reaper *reaper)
 void wi_abandon(struct wi_stream *stream)
 {
     wi_store(&stream->failed, 1, release);
-    wake_sleepers(stream);
+    wi_stream_wake(stream);
     while (!try_reap_lock(stream)) wi_pause();
     harvest_locked(stream);
     (void)quarantine_list_locked(stream, &stream->ready);

@@ -166,9 +166,11 @@ bool wi_stream_busy(const struct wi_stream *stream);
 uint64_t wi_stream_end_tick(const struct wi_stream *stream);
 /*
  * Sleep until the stream has passed a tick, closing it if it is open still. The keeper does the polling.
- * Fails: TIMEDOUT, DEVICE.
+ * Fails: TIMEDOUT, DEVICE, CLOSED.
  */
 int  wi_stream_wait(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns);
+/* Sleepers of wi_stream_wait() look again. */
+void wi_stream_wake(struct wi_stream *stream);
 /* As above for all that is queued, in the driver and without a deadline. For the monitor. Fails: DEVICE. */
 int  wi_stream_wait_driver(struct wi_stream *stream);
 /* Sleep until nothing marked on the record is pending. Fails: TIMEDOUT, DEVICE. */

@@ -9,7 +9,9 @@
 #include "base/settings.h"
 #include "base/trace.h"
 #include "pool/grow.h"
+#include "pool/poll.h"
 #include "pool/stream_class.h"
+#include "pool/stream_issue.h"
 #include "pool/watch.h"
 #include "runtime/page.h"
 #include "runtime/pressure.h"
@@ -438,6 +440,8 @@ static size_t destroy(struct weir_runtime *rt)
     size_t leases = report_leaks(rt->pools) + report_leaks(rt->closing);
     end_streams(rt);
     wi_store(&rt->context.closed, 2, seq_cst);
+    wi_syncs_end(&rt->context);
+    wi_poll_end(&rt->context, &rt->polls);
     struct weir_pool *kept = free_pools(rt->pools);
     struct weir_pool *kept_closing = free_pools(rt->closing);
     rt->pools = kept;
