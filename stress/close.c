@@ -158,7 +158,8 @@ static void destroy_beside_syncs(struct weir_runtime *rt)
     struct syncers syncers = {.rt = rt};
     for (int at = 0; at < 2; at++)
         stress_require(pthread_create(&syncers.thread[at], NULL, sync_all, &syncers) == 0, "a thread");
-    while (wi_load(&wi_context_of(rt)->syncs, seq_cst) + wi_load(&syncers.returned, seq_cst) < 2) stress_sleep_ns(MS / 20);
+    for (uint32_t back = 0; back + wi_load(&wi_context_of(rt)->syncs, seq_cst) < 2; back = wi_load(&syncers.returned, seq_cst))
+        stress_sleep_ns(MS / 20); /* who has returned is read first: he must not count twice */
     weir_runtime_destroy(rt);
     for (int at = 0; at < 2; at++) pthread_join(syncers.thread[at], NULL);
     wi_add(&syncs, 2, relaxed);

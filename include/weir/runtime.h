@@ -7,8 +7,8 @@
  * runtimes, also of one device.
  *
  * What excludes what: weir_runtime_destroy() must not run beside another call that was given the
- * same runtime, except calls that are waiting inside weir and releases. Those that wait end with CLOSED, or with device work
- * that was done within drain_ns.
+ * same runtime, except releases, and calls that are waiting inside weir to acquire or for device work. These end with CLOSED, or
+ * with device work that was done within drain_ns.
  *
  * Unless a call says otherwise:
  * Thread:   any.

@@ -45,7 +45,7 @@ struct wi_context {
 
     _Atomic uint32_t pressure; /* enum weir_pressure_level, as the monitor last found it */
     _Atomic uint32_t closed; /* 1: destroy has begun; 2: no driver call any more, nobody sleeps for work */
-    _Atomic uint32_t syncs;  /* futex: threads in weir_runtime_sync(), who hold no lease; streams are freed after them */
+    _Atomic uint32_t syncs;  /* futex: threads that wait for streams and may hold no lease; streams are freed after them */
 
     /* How a record comes home whose device work is done: wi_pool_home(). */
     void (*home)(struct wi_reaper *reaper, struct wi_record *record);

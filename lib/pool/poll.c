@@ -12,9 +12,10 @@ int wi_poll_wait(struct wi_context *context, void *event, uint64_t deadline_ns)
     struct wi_poll *head = wi_load(&context->polls, relaxed);
     do {
         poll->next = head;
-        /* order(poll): release; pairs with the exchange in wi_poll_keep(). */
-    } while (!wi_cas(&context->polls, &head, poll, release));
+        /* order(poll): release, for the exchange in take_new(); seq_cst, then `closed`: either destroy finds it, or it sees that. */
+    } while (!wi_cas(&context->polls, &head, poll, seq_cst));
     wi_kick(&context->keeper);
+    if (wi_load(&context->closed, seq_cst) >= 2) wi_poll_end(context, &(struct wi_poll *){NULL});
 
     while (wi_load(&poll->word, acquire) == WI_POLL_WAITING) {
         if (wi_futex_wait(&poll->word, WI_POLL_WAITING, deadline_ns) != -ETIMEDOUT) continue;
@@ -34,7 +35,7 @@ int wi_poll_wait(struct wi_context *context, void *event, uint64_t deadline_ns)
 
 static void take_new(struct wi_context *context, struct wi_poll **list)
 {
-    struct wi_poll *fresh = wi_exchange(&context->polls, NULL, acquire); /* order(poll) */
+    struct wi_poll *fresh = wi_exchange(&context->polls, NULL, seq_cst); /* order(poll) */
     while (fresh) {
         struct wi_poll *next = fresh->next;
         fresh->next = *list;

@@ -28,7 +28,7 @@ int wi_issue_check(struct wi_stream *stream);
  * is known outside. Fails: CAPTURE, DEVICE.
  */
 int wi_issue_fence(struct wi_stream *stream, uint64_t *tick);
-/* Who sleeps for device work is told CLOSED, and nobody is in weir_runtime_sync() any more. pre: the context's `closed` is 2. */
+/* Who sleeps for device work is told CLOSED, and nobody is in a sync any more. pre: the context's `closed` is 2. */
 void wi_syncs_end(struct wi_context *context);
 
 /* The lease ends: cover what was queued through the raw handle, which is the holder's no longer. */

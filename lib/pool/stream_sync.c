@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* stream_sync.c - order and time: waiting for streams, host functions and pauses on them */
+#include "base/cancel.h"
 #include "pool/current.h"
 #include "pool/stream_issue.h"
 #include "pool/watch.h"
@@ -42,6 +43,23 @@ int weir_stream_delay(struct weir_stream *given, uint64_t duration_ns)
     return 0;
 }
 
+/* Nothing but the context, which stays, is touched after the count. order(syncs): seq_cst; pairs with wi_syncs_end(). */
+static void leave_sync(struct wi_context *context)
+{
+    if (wi_sub(&context->syncs, 1, seq_cst) == 1) wi_futex_wake(&context->syncs, INT32_MAX);
+}
+
+/* A shared stream is no lease: what keeps it while its runtime is destroyed is the count. */
+static int wait_counted(struct wi_stream *stream, uint64_t tick, uint64_t deadline_ns)
+{
+    struct wi_context *context = stream->context;
+    WI_UNCANCELLABLE;
+    wi_add(&context->syncs, 1, relaxed);
+    int err = wi_stream_wait(stream, tick, deadline_ns);
+    leave_sync(context);
+    return err;
+}
+
 int weir_stream_sync(struct weir_stream *given, uint64_t deadline_ns)
 {
     struct wi_stream *stream;
@@ -49,7 +67,8 @@ int weir_stream_sync(struct weir_stream *given, uint64_t deadline_ns)
     WI_TRY(wi_stream_given(given, &stream));
     WI_TRY(wi_issue_fence(stream, &tick));
     wi_add(&stream->stat.syncs, 1, relaxed);
-    return wi_stream_wait(stream, tick, deadline_ns);
+    if (wi_load(&stream->passed, acquire) >= tick) return 0;
+    return wait_counted(stream, tick, deadline_ns);
 }
 
 int weir_stream_query(struct weir_stream *given)
@@ -79,14 +98,13 @@ static int sync_streams(struct wi_context *context, uint32_t class_mask, uint64_
 
 int weir_runtime_sync(struct weir_runtime *rt, uint32_t class_mask, uint64_t deadline_ns)
 {
+    WI_UNCANCELLABLE;
     WI_ENSURE(rt, INVAL, .detail = "runtime is NULL");
     WI_TRY(wi_process_check());
     struct wi_context *context = wi_context_of(rt);
     wi_add(&context->syncs, 1, relaxed);
     int err = sync_streams(context, class_mask, deadline_ns);
-    /* order(syncs): seq_cst, then `closed`; pairs with wi_syncs_end(). Nothing but the context is touched after it. */
-    if (wi_sub(&context->syncs, 1, seq_cst) == 1 && wi_load(&context->closed, seq_cst) >= 2)
-        wi_futex_wake(&context->syncs, INT32_MAX);
+    leave_sync(context);
     return err;
 }
 

@@ -27,10 +27,10 @@ int weir_runtime_set_budget(struct weir_runtime *rt, uint32_t memory, uint64_t b
 }
 
 /*
- * Let pools retire memory; the monitor frees it. Returns the bytes that are on their way out. A pool that is just being
+ * Let pools retire so much more memory; the monitor frees it. Returns the bytes that are on their way out, those before included. A pool that is just being
  * pinned or cleared is passed by: the keeper waits for pools_lock, and must not wait for that.
  */
-static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, uint64_t excess, bool *passed_by)
+static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, uint64_t more, bool *passed_by)
 {
     uint64_t leaving = 0;
     *passed_by = false;
@@ -41,8 +41,12 @@ static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, 
             *passed_by = true;
             continue;
         }
-        if (pool->life == WI_POOL_OPEN)
-            leaving += wi_pool_retire_bytes_locked(pool, budget, leaving < excess ? excess - leaving : 0);
+        if (pool->life == WI_POOL_OPEN) {
+            uint64_t before = wi_pool_retire_bytes_locked(pool, budget, 0);
+            uint64_t after = more > 0 ? wi_pool_retire_bytes_locked(pool, budget, before + more) : before;
+            more -= after - before < more ? after - before : more;
+            leaving += after;
+        }
         pthread_mutex_unlock(&pool->lock);
     }
     pthread_mutex_unlock(&rt->pools_lock);
@@ -57,8 +61,11 @@ int weir_runtime_trim(struct weir_runtime *rt, uint32_t memory, uint64_t bytes, 
     for (;;) {
         uint64_t charged = wi_load(&budget->bytes, relaxed);
         if (charged <= bytes) return 0;
+        /* What leaves is counted before what is charged is read: what goes between the two is then not made up for. */
         bool     passed_by;
-        uint64_t leaving = retire(rt, budget, charged - bytes, &passed_by);
+        uint64_t leaving = retire(rt, budget, 0, &passed_by);
+        charged = wi_load(&budget->bytes, acquire);
+        if (charged > bytes + leaving) leaving = retire(rt, budget, charged - bytes - leaving, &passed_by);
         if (leaving == 0 && !passed_by && wi_load(&budget->bytes, relaxed) > bytes)
             return WI_FAIL(BUSY, .limit = budget->name, .limit_value = wi_load(&budget->bytes, relaxed), .wanted = bytes,
                            .setting = "weir_pool_opts.buffers_min", .detail = "no pool has more memory to give");

@@ -71,7 +71,7 @@ static void *keeper_main(void *arg)
     (void)prctl(PR_SET_TIMERSLACK, TIMER_SLACK_NS);
     while (true) {
         uint32_t seen = wi_kick_begin(kick);
-        if (wi_load(&rt->stop, acquire)) break;
+        if (wi_load(&rt->stop, acquire) >= 2) break;
         wi_bump(&rt->keeper_wakeups, 1);
         uint64_t homed = 0;
         bool     pending = wi_keeper_round(rt, &homed);
@@ -92,10 +92,12 @@ int wi_keeper_start(struct weir_runtime *rt)
 
 void wi_helpers_stop(struct weir_runtime *rt)
 {
+    /* The monitor first: it may be in a move, which only the keeper sees end. */
     wi_store(&rt->stop, 1, seq_cst);
-    wi_kick(&rt->context.keeper);
     wi_kick(&rt->context.monitor);
     if (rt->monitor_started) pthread_join(rt->monitor_thread, NULL);
+    wi_store(&rt->stop, 2, seq_cst);
+    wi_kick(&rt->context.keeper);
     if (rt->keeper_started) pthread_join(rt->keeper_thread, NULL);
     rt->monitor_started = rt->keeper_started = false;
 }

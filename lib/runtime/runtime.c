@@ -452,7 +452,8 @@ static size_t destroy(struct weir_runtime *rt)
     (void)wi_epoch_reclaim();
     wi_is_keeper = false;
 
-    bool all_home = !kept && !kept_closing && wi_load(&rt->context.pinned.bytes, relaxed) == 0;
+    bool all_home = !kept && !kept_closing && wi_load(&rt->context.pinned.bytes, relaxed) == 0 &&
+                    wi_load(&rt->context.pageable.bytes, relaxed) == 0;
     if (!all_home || wi_load(&device->lost, relaxed)) {
         abandon(rt);
         return leases;

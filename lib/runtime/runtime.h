@@ -44,7 +44,7 @@ struct weir_runtime {
     pthread_t        monitor_thread;
     bool             keeper_started;
     bool             monitor_started;
-    _Atomic uint32_t stop;
+    _Atomic uint32_t stop; /* 1: the monitor is to end; 2: the keeper, too */
     bool             lost_declared; /* keeper */
     struct wi_poll  *polls;         /* keeper: events that somebody sleeps for */
     _Atomic uint64_t keeper_wakeups;

@@ -118,7 +118,6 @@ Test(budget, where_pinning_fails_pageable_is_for_who_accepts_it)
     weir_runtime_destroy(rt);
 }
 
-/* A pool may have memory of two budgets. Each takes back only what was charged to it, and counts only that. */
 /* The next slab is not pinned, in neither way. */
 static void refuse_to_pin(void)
 {
@@ -149,6 +148,7 @@ Test(budget, what_falls_back_is_charged_as_what_it_is)
     weir_runtime_destroy(rt);
 }
 
+/* A pool may have memory of two budgets. Each takes back only what was charged to it, and counts only that. */
 Test(budget, a_trim_of_one_kind_leaves_the_other_alone)
 {
     struct weir_buffer *buffer[4];

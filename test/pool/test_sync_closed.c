@@ -58,7 +58,7 @@ Test(sync_closed, work_that_outlasts_the_runtime)
     struct weir_pool *pool;
     pthread_t         thread[CALLS];
     int               answer[CALLS] = {0};
-    ok(weir_runtime_create(WEIR_OPTS(runtime, .drain_ns = MS), &rt));
+    ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host", .drain_ns = MS), &rt));
     ok(weir_pool_create(rt, WEIR_OPTS(pool, .buffer_bytes = 4096, .buffers_min = 1), &pool));
     ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
     ok(weir_event_acquire(rt, 0, WEIR_NOW, &event));
@@ -76,6 +76,27 @@ Test(sync_closed, work_that_outlasts_the_runtime)
     answers(weir_buffer_release(buffer), CLOSED);
 }
 
+/* Who has returned is read first: he must not count twice. */
+static bool all_have_come(uint32_t count)
+{
+    uint32_t back = wi_load(&returned, seq_cst);
+    return back + wi_load(&wi_context_of(rt)->syncs, seq_cst) == count;
+}
+
+Test(sync_closed, of_a_shared_stream)
+{
+    pthread_t thread;
+    int       answer = 0;
+    ok(weir_runtime_create(WEIR_OPTS(runtime, .backend = "host", .drain_ns = MS), &rt));
+    ok(weir_stream_share(rt, WEIR_STREAM_COMPUTE, &stream));
+    ok(weir_stream_delay(stream, 1000 * MS)); /* the device is closed when it is done, and the stream freed before */
+    cr_assert_eq(pthread_create(&thread, NULL, sync_stream, &answer), 0);
+    eventually(sleepers() == 1);
+    weir_runtime_destroy(rt);
+    pthread_join(thread, NULL);
+    cr_assert(answer == 0 || answer == WEIR_ECLOSED, "%s", weir_errname(answer));
+}
+
 /* Each runtime has streams of its own besides the one that is busy: who syncs looks at them all, also while it is destroyed. */
 Test(sync_closed, work_that_ends_in_time)
 {
@@ -88,7 +109,7 @@ Test(sync_closed, work_that_ends_in_time)
         ok(weir_stream_acquire(rt, WEIR_STREAM_COMPUTE, WEIR_NOW, &stream));
         ok(weir_stream_delay(stream, 5 * MS));
         for (int i = 0; i < SYNCERS; i++) cr_assert_eq(pthread_create(&thread[i], NULL, sync_runtime, &answer[i]), 0);
-        eventually(wi_load(&wi_context_of(rt)->syncs, seq_cst) + wi_load(&returned, seq_cst) == SYNCERS);
+        eventually(all_have_come(SYNCERS));
         ok(weir_stream_release(stream));
         weir_runtime_destroy(rt);
         for (int i = 0; i < SYNCERS; i++) {
