@@ -27,8 +27,8 @@ int weir_runtime_set_budget(struct weir_runtime *rt, uint32_t memory, uint64_t b
 }
 
 /*
- * Let pools retire so much more memory; the monitor frees it. Returns the bytes that are on their way out, those before included. A pool that is just being
- * pinned or cleared is passed by: the keeper waits for pools_lock, and must not wait for that.
+ * Let pools retire so much more memory; the monitor frees it. Returns the bytes that are on their way out, those before
+ * included. A pool that is just being pinned or cleared is passed by: the keeper waits for pools_lock, and must not wait for that.
  */
 static uint64_t retire(struct weir_runtime *rt, const struct wi_budget *budget, uint64_t more, bool *passed_by)
 {
